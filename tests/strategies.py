@@ -223,5 +223,5 @@ def specs_and_one_more(draw: st.DrawFn) -> tuple[list[Json], list[Json]]:
     same = st.builds(
         lambda spec, enforcement: spec | {"enforcement": enforcement}, st.sampled_from(specs), ENFORCEMENTS
     )
-    place = draw(st.integers(0, len(specs)))
-    return specs, [*specs[:place], draw(SPECS | same), *specs[place:]]
+    index = draw(st.integers(0, len(specs)))
+    return specs, [*specs[:index], draw(SPECS | same), *specs[index:]]

@@ -195,16 +195,16 @@ def _positioned() -> Iterator[dict[str, Any]]:
     """The panels with their positions: single numbers in one line at the top, then rows of three graphs."""
     width, height = WIDTH // len(AT_A_GLANCE), 4
     number, y = 1, 0
-    for place, panel in enumerate(AT_A_GLANCE):
-        yield _stat(panel) | _at(number, place * width, y, width, height)
+    for index, panel in enumerate(AT_A_GLANCE):
+        yield _stat(panel) | _at(number, index * width, y, width, height)
         number += 1
     y += height
     for title, panels in ROWS:
         yield {"type": "row", "title": title, "collapsed": False, "panels": []} | _at(number, 0, y, WIDTH, 1)
         number, y = number + 1, y + 1
         width, height = WIDTH // 3, 8
-        for place, panel in enumerate(panels):
-            yield _graph(panel) | _at(number, place % 3 * width, y + place // 3 * height, width, height)
+        for index, panel in enumerate(panels):
+            yield _graph(panel) | _at(number, index % 3 * width, y + index // 3 * height, width, height)
             number += 1
         y += (len(panels) + 2) // 3 * height
 
@@ -232,8 +232,8 @@ def _graph(panel: Panel) -> dict[str, Any]:
 
 def _common(panel: Panel, defaults: dict[str, Any]) -> dict[str, Any]:
     targets = [
-        {"refId": chr(ord("A") + place), "datasource": _DATASOURCE, "expr": query, "legendFormat": legend or "__auto"}
-        for place, (query, legend) in enumerate(panel.queries)
+        {"refId": chr(ord("A") + index), "datasource": _DATASOURCE, "expr": query, "legendFormat": legend or "__auto"}
+        for index, (query, legend) in enumerate(panel.queries)
     ]
     return {
         "title": panel.title,

@@ -102,7 +102,7 @@ def chart_values(lines: list[str]) -> Iterator[tuple[str, str, str]]:
     """Path, default and description of each value, read from the lines of values.yaml and the comments above each."""
     parents: list[str] = []
     comment: list[str] = []
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         if not (match := re.match(r"( *)(?:# ?(.*)|([\w./-]+):(?: (.*))?)$", line)):
             comment = []
             continue
@@ -111,7 +111,7 @@ def chart_values(lines: list[str]) -> Iterator[tuple[str, str, str]]:
             comment.append(said)
             continue
         parents[len(indent) // 2 :] = [name]
-        following = lines[place + 1] if place + 1 < len(lines) else ""
+        following = lines[index + 1] if index + 1 < len(lines) else ""
         if default is None:
             default = "" if following.startswith(f"{indent}  ") else "null"
         else:

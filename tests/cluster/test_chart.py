@@ -126,8 +126,8 @@ def edit_as_aks(kubectl: Kubectl) -> int:
     for configuration in items(kubectl, CONFIGURATIONS):
         if configuration["metadata"].get("annotations", {}).get("admissions.enforcer/disabled") != "true":
             patch = [
-                {"op": "add", "path": f"/webhooks/{place}/namespaceSelector/matchExpressions/-", "value": added}
-                for place, webhook in enumerate(configuration["webhooks"])
+                {"op": "add", "path": f"/webhooks/{index}/namespaceSelector/matchExpressions/-", "value": added}
+                for index, webhook in enumerate(configuration["webhooks"])
                 if "matchExpressions" in webhook["namespaceSelector"]
             ]
             command = ("patch", configuration["kind"], RELEASE, "--type=json", "-p", json.dumps(patch))

@@ -275,7 +275,7 @@ def _waiver(number: int) -> dict[str, Any]:
 
 def _labels(number: int) -> dict[str, str]:
     """Labels that select another subset of the policies for each number."""
-    return {f"l{place}": "1" for place in range(_SELECTING) if (number * 2_654_435_761 >> place) & 1}
+    return {f"l{index}": "1" for index in range(_SELECTING) if (number * 2_654_435_761 >> index) & 1}
 
 
 def _denial(number: int) -> Occurrence:

@@ -64,8 +64,8 @@ class Figures:
         """The most writes in any five seconds, a second."""
         rates = [
             (later - earlier) / (end - begin)
-            for place, (begin, earlier) in enumerate(self.writes)
-            for end, later in self.writes[place + 20 : place + 21]
+            for index, (begin, earlier) in enumerate(self.writes)
+            for end, later in self.writes[index + 20 : index + 21]
         ]
         return max(rates, default=0.0)
 

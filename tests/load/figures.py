@@ -17,8 +17,8 @@ class Latencies:
 
     def at(self, percent: float) -> float:
         """The least latency that so many percent of the requests did not exceed, in milliseconds."""
-        place = math.ceil(len(self._sorted) * percent / 100)
-        return self._sorted[max(place, 1) - 1] * 1e3
+        index = math.ceil(len(self._sorted) * percent / 100)
+        return self._sorted[max(index, 1) - 1] * 1e3
 
 
 def compared(value: float, most: float, unit: str = "") -> str:

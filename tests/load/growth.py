@@ -80,12 +80,12 @@ def measure(growing: Growing) -> Measured:
     works = [growing.curve(size) for size in sizes]
     least = [math.inf] * len(sizes)
     for _ in range(_ROUNDS):
-        for place, work in enumerate(works):
+        for index, work in enumerate(works):
             gc.collect()
             gc.freeze()  # what a garbage collection costs depends on everything that this process holds
             began = time.process_time()
             work()
-            least[place] = min(least[place], time.process_time() - began)
+            least[index] = min(least[index], time.process_time() - began)
     gc.unfreeze()
     return Measured(sizes, tuple(least), _kept(works[1]) / sizes[1] / 1024)
 

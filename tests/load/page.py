@@ -31,7 +31,7 @@ def write_section(name: str, text: str, path: Path = PAGE) -> None:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1) -> str:
     """A Markdown table; the first `texts` columns hold text, the others numbers, which are aligned right."""
-    lines = (header, ["---" if place < texts else "---:" for place in range(len(header))], *rows)
+    lines = (header, ["---" if index < texts else "---:" for index in range(len(header))], *rows)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

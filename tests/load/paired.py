@@ -217,8 +217,8 @@ def _cpu_nanoseconds(pid: int) -> int:
 
 def _in_turn(things: Mapping[str, T], number: int) -> list[tuple[str, T]]:
     listed = list(things.items())
-    place = number % len(listed)
-    return listed[place:] + listed[:place]
+    index = number % len(listed)
+    return listed[index:] + listed[:index]
 
 
 def _add(times: Times, case: str, subject: str, taken: float) -> None:

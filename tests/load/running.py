@@ -119,7 +119,7 @@ def _container(number: int, context: Json) -> Json:
     return {
         "name": f"c{number}",
         "image": "registry.example.com/team/app:1.0",
-        "env": [{"name": f"SETTING_{place}", "value": "x" * 60} for place in range(15)],
+        "env": [{"name": f"SETTING_{index}", "value": "x" * 60} for index in range(15)],
         "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
         "securityContext": context,
     }

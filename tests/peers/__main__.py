@@ -123,12 +123,12 @@ def try_table(name: str, checkout: Path, cases: Cases) -> None:
     rows = tomllib.loads(text)["row"]
     _require_rows(name, checkout, tomllib.loads(text))
     blocks = text.split("\n[[row]]\n")
-    for place, row in enumerate(rows, start=1):
+    for index, row in enumerate(rows, start=1):
         if "spec" in row and "untried" not in row:
             counts = [agreement(trial, cases(checkout, trial)) for trial in trials(row)]
             agree, total = (sum(column) for column in zip(*counts, strict=True))
-            kept = re.sub(r'^agree = ".*"\n', "", blocks[place].rstrip("\n") + "\n", flags=re.MULTILINE)
-            blocks[place] = f'{kept}agree = "{agree} of {total}"\n'
+            kept = re.sub(r'^agree = ".*"\n', "", blocks[index].rstrip("\n") + "\n", flags=re.MULTILINE)
+            blocks[index] = f'{kept}agree = "{agree} of {total}"\n'
     table.write_text("\n[[row]]\n".join(blocks))
 
 

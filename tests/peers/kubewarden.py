@@ -15,8 +15,8 @@ from tests.peers.cases import Case
 def kubewarden_cases(checkout: Path, row: dict[str, Any]) -> Iterator[Case]:
     """The objects in the requests of a policy's tests that use the row's settings, or the row's own `examples`."""
     if "examples" in row:
-        for place, example in enumerate(yaml.safe_load(row["examples"])):
-            yield Case(f"examples[{place}]", _pod(example["spec"]), example["admitted"])
+        for index, example in enumerate(yaml.safe_load(row["examples"])):
+            yield Case(f"examples[{index}]", _pod(example["spec"]), example["admitted"])
         return
     settings = yaml.safe_load(row.get("settings", "{}"))
     yield from (case for used, case in _tests(checkout / row["name"]) if used == settings)
@@ -41,15 +41,15 @@ def _pod(spec: dict[str, Any]) -> dict[str, Any]:
     """A pod whose containers get names and an image."""
     spec.setdefault("containers", [{}])
     for kind in ("containers", "initContainers", "ephemeralContainers"):
-        for place, container in enumerate(spec.get(kind, ())):
-            container |= {"name": f"{kind.lower()}-{place}", "image": "registry.example.com/tried:1.0"}
+        for index, container in enumerate(spec.get(kind, ())):
+            container |= {"name": f"{kind.lower()}-{index}", "image": "registry.example.com/tried:1.0"}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried"}, "spec": spec}
 
 
 def _tests(folder: Path) -> Iterator[tuple[Any, Case]]:
     """Settings and case of each call of kwctl after which the script looks for `allowed`; others are bad settings."""
     words = shlex.split((folder / "e2e.bats").read_text().replace("\\\n", " "), comments=True)
-    starts = [place for place, word in enumerate(words) if word == "run" and words[place - 1] == "kwctl"]
+    starts = [index for index, word in enumerate(words) if word == "run" and words[index - 1] == "kwctl"]
     for start, end in itertools.pairwise([*starts, len(words)]):
         verdicts = [verdict for word in words[start:end] if (verdict := _verdict(word)) is not None]
         if verdicts:

@@ -154,8 +154,8 @@ def main(short: bool, only: str, part: Part, write: bool) -> None:
         cases = sorted((*cases, *largest), key=lambda case: case.badness, reverse=True)
     waits = [] if short else list(_waits(cases[:_SHOWN], progress))
     rows = [
-        (*_row(case), *(f"{wait:.0f}" for wait in waits[place : place + 1]))
-        for place, case in enumerate(cases[:_SHOWN])
+        (*_row(case), *(f"{wait:.0f}" for wait in waits[index : index + 1]))
+        for index, case in enumerate(cases[:_SHOWN])
     ]
     heads = ("what grows", "request", "MB", "CPU, s", "memory, MiB", "others' p99, ms")
     shown = table(heads[: 5 + bool(waits)], rows, texts=2)

@@ -72,12 +72,12 @@ def by_key(signed: Signed, candidate: Candidate, signers: Signers, hint: str = "
 
     hint: the fingerprint of the key that the candidate says it is by; empty where it says nothing.
     """
-    tried = dict.fromkeys((hint, *islice(signers.keys, signers.most_keys)))
-    for fingerprint in tried:
+    checked = dict.fromkeys((hint, *islice(signers.keys, signers.most_keys)))
+    for fingerprint in checked:
         key, names = signers.keys.get(fingerprint, (None, ()))
         if key is not None and has_signed(key, signed.message, signed.signature):
             return SignedBy(tuple(Signature(name, fingerprint, candidate=candidate.digest) for name in names))
-    untried = tuple(chain.from_iterable(names for one, (_, names) in signers.keys.items() if one not in tried))
+    untried = tuple(chain.from_iterable(names for one, (_, names) in signers.keys.items() if one not in checked))
     return SignedBy((), _too_many(signers.most_keys, len(signers.keys), "keys") if untried else "", untried)
 
 
@@ -107,5 +107,5 @@ def by_identity(candidate: Candidate, bundle: Bundle, signers: Signers) -> Signe
     return SignedBy(tuple(signatures), problem, untried)
 
 
-def _too_many(most: int, count: int, kind: str) -> str:
-    return f"it was compared with {most} of the {count} {kind} of all authorities"
+def _too_many(maximum: int, count: int, kind: str) -> str:
+    return f"it was compared with {maximum} of the {count} {kind} of all authorities"

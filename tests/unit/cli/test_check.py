@@ -67,10 +67,10 @@ def test_node_exporter_is_denied_for_each_thing_it_uses_of_the_host() -> None:
 def test_each_finding_has_the_place_of_its_field() -> None:
     result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "node-metrics.yaml")
     lines = (MANIFESTS / "node-metrics.yaml").read_text().splitlines()
-    places = [line.split(": ")[0] for line in result.output.splitlines() if ": denied: " in line]
-    assert len(places) == 5
-    for place, key in zip(places, ("hostNetwork", "hostPID", "path", "path", "hostPort"), strict=True):
-        _, line, column = place.rsplit(":", 2)
+    locations = [line.split(": ")[0] for line in result.output.splitlines() if ": denied: " in line]
+    assert len(locations) == 5
+    for location, key in zip(locations, ("hostNetwork", "hostPID", "path", "path", "hostPort"), strict=True):
+        _, line, column = location.rsplit(":", 2)
         assert lines[int(line) - 1][int(column) - 1 :].lstrip("{").startswith(key)
 
 

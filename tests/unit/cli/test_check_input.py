@@ -72,8 +72,13 @@ def test_a_document_that_cannot_be_read_does_not_hide_the_others() -> None:
     text = f"{BAD_POD}---\na: b: c\n--- # another\n{BAD_POD}--- {{a: [}}\n---\n{GOOD_POD}"
     result = sekisho("check", "--standard", "baseline", "-", text=text)
     assert result.exit_code == 2
-    for place in ("<stdin>:1:1: Pod default/bad", "<stdin>:6:5: mapping", "<stdin>:8:1: Pod", "<stdin>:12:10: did not"):
-        assert place in result.output
+    for location in (
+        "<stdin>:1:1: Pod default/bad",
+        "<stdin>:6:5: mapping",
+        "<stdin>:8:1: Pod",
+        "<stdin>:12:10: did not",
+    ):
+        assert location in result.output
     assert "3 checked: 1 pass, 2 denied; 2 unreadable" in result.output
 
 

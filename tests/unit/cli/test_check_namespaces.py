@@ -99,7 +99,7 @@ def test_an_invalid_label_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "location"),
     [
         ("a: {}\nshop: [a]\n", ":2:7: must map"),
         ("shop: {a: 1}\n", ":1:7: must map"),
@@ -107,12 +107,12 @@ def test_an_invalid_label_is_reported(tmp_path: Path) -> None:
         ("a: b: c\n", ":1:5: mapping values"),
     ],
 )
-def test_an_invalid_file_of_labels_is_reported(text: str, place: str, tmp_path: Path) -> None:
+def test_an_invalid_file_of_labels_is_reported(text: str, location: str, tmp_path: Path) -> None:
     policy = policy_file(tmp_path, **SELECTING)
     path = tmp_path / "labels.yaml"
     path.write_text(text)
     result = sekisho("check", "-p", policy, "--namespace-labels", path, "-", text=POD_IN_SHOP)
-    assert (result.exit_code, f"Error: {path}{place}" in result.stderr) == (2, True)
+    assert (result.exit_code, f"Error: {path}{location}" in result.stderr) == (2, True)
 
 
 def test_namespace_that_is_exempt_in_the_cluster_is_exempt_offline() -> None:

@@ -185,9 +185,9 @@ def test_sarif_has_a_rule_for_each_control_and_a_result_for_each_finding(tmp_pat
     assert rules == ["hostNamespaces", "hostPathVolumes", "hostPorts"]
     assert [rules[result["ruleIndex"]] for result in run["results"]] == [r["ruleId"] for r in run["results"]]
     assert [r["level"] for r in run["results"] if r["ruleId"] == "hostPorts"] == ["error", "warning"]
-    place = run["results"][0]["locations"][0]["physicalLocation"]
-    assert place["artifactLocation"]["uri"] == path.as_uri()
-    assert place["region"] == {"startLine": 13, "startColumn": 7}
+    location = run["results"][0]["locations"][0]["physicalLocation"]
+    assert location["artifactLocation"]["uri"] == path.as_uri()
+    assert location["region"] == {"startLine": 13, "startColumn": 7}
     assert "hostNamespaces: pods may not share" in run["tool"]["driver"]["rules"][0]["help"]["text"]
     assert run["invocations"] == [{"executionSuccessful": True, "toolExecutionNotifications": []}]
 
@@ -195,8 +195,8 @@ def test_sarif_has_a_rule_for_each_control_and_a_result_for_each_finding(tmp_pat
 def test_sarif_of_unreadable_input_and_of_nothing() -> None:
     run = sarif(baseline("sarif", "kind: x\n", code=2))
     assert run["invocations"][0]["executionSuccessful"] is False
-    place = run["invocations"][0]["toolExecutionNotifications"][0]["locations"][0]["physicalLocation"]
-    assert place == {"artifactLocation": {"uri": "%3Cstdin%3E"}, "region": {"startLine": 1, "startColumn": 1}}
+    location = run["invocations"][0]["toolExecutionNotifications"][0]["locations"][0]["physicalLocation"]
+    assert location == {"artifactLocation": {"uri": "%3Cstdin%3E"}, "region": {"startLine": 1, "startColumn": 1}}
     assert sarif(baseline("sarif", GOOD_POD, code=0))["results"] == []
     assert len(sarif(baseline("sarif", HOSTILE))["results"]) == 2
 

@@ -44,8 +44,8 @@ def test_each_value_of_a_json_stream_is_judged_at_its_place(between: str, indent
     result = sekisho("check", "--standard", "baseline", "-", text=text)
     assert "3 checked: 2 pass, 1 denied" in result.stdout
     before = text[: text.index(bad) + bad.index('"hostPID"')]
-    place = f"<stdin>:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}: denied"
-    assert place in result.stdout
+    location = f"<stdin>:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}: denied"
+    assert location in result.stdout
 
 
 def test_what_follows_the_values_of_a_stream_is_reported() -> None:

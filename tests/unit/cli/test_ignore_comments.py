@@ -94,9 +94,9 @@ def test_a_comment_that_cannot_be_used_is_an_error_at_its_place(comment: str, pr
 
 def test_a_comment_that_ignores_nothing_is_named() -> None:
     result = sekisho("check", *BASELINE, "-", text=f"{REASON}\napiVersion: v1\nkind: ConfigMap\n")
-    place = "<stdin>:1:1"
+    location = "<stdin>:1:1"
     unused = "the comment ignores nothing: write it on a finding's line, or above an object"
-    assert (result.exit_code, result.stderr) == (0, f"note: {place}: {unused}\n")
+    assert (result.exit_code, result.stderr) == (0, f"note: {location}: {unused}\n")
 
 
 def test_comments_can_be_forbidden() -> None:

@@ -254,8 +254,8 @@ async def test_configurations_are_tried_in_order(nowhere: Path, monkeypatch: pyt
 async def test_without_a_configuration_the_error_names_each_place(nowhere: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         await load_config(None)
-    for place in ("--kubeconfig", "KUBECONFIG", "serviceaccount", str(nowhere / ".kube/config")):
-        assert place in str(caught.value)
+    for location in ("--kubeconfig", "KUBECONFIG", "serviceaccount", str(nowhere / ".kube/config")):
+        assert location in str(caught.value)
 
 
 async def test_service_account_without_its_files_says_so(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

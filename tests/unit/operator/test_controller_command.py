@@ -90,8 +90,8 @@ def test_without_a_configuration_the_error_names_each_place(tmp_path: Path) -> N
     result = run_controller("--serving-name=a", HOME=str(tmp_path))
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    for place in ("--kubeconfig", "KUBECONFIG", "service account", ".kube/config"):
-        assert place in result.stderr
+    for location in ("--kubeconfig", "KUBECONFIG", "service account", ".kube/config"):
+        assert location in result.stderr
 
 
 KUBECONFIG = """

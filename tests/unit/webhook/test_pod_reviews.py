@@ -669,7 +669,7 @@ async def test_large_review_past_the_deadline_is_denied_between_two_checks(monke
 
 def patterns_at_their_limit(number: int) -> ClusterPodPolicy:
     """A policy whose list of sysctls is as long as it may be, with patterns that take long to compare."""
-    allowed = [f"*{'a*' * 100}b{number}-{place}*" for place in range(256)]
+    allowed = [f"*{'a*' * 100}b{number}-{index}*" for index in range(256)]
     return policy(f"p{number}", enforcement="Audit", controls={"sysctls": {"allowed": allowed}})
 
 

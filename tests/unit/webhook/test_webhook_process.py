@@ -255,8 +255,8 @@ def test_without_any_configuration_each_place_is_named(tmp_path: Path) -> None:
     line = denied(
         tmp_path, "--bind-address=127.0.0.1", "--metrics-bind-address=127.0.0.1", "--port=0", "--metrics-port=0"
     )
-    for place in ("--kubeconfig", "KUBECONFIG", "service account", ".kube/config"):
-        assert place in line
+    for location in ("--kubeconfig", "KUBECONFIG", "service account", ".kube/config"):
+        assert location in line
 
 
 def test_taken_port_is_named(tmp_path: Path) -> None:
