@@ -63,11 +63,14 @@ class Opened:
         """The same for one connection each."""
         await asyncio.gather(*(self.send(beginning, tls=tls) for beginning in beginnings))
 
-    async def review_all(self, path: str, body: bytes, *, count: int = 1) -> None:
-        """Send a review so many times on all connections at the same time, and wait for all answers."""
+    async def review_all(self, path: str, body: bytes, *, count: int = 1, answers: int | None = None) -> None:
+        """Send a review so many times on all connections at the same time, and wait for the answers.
+
+        answers: for how many of each connection; None for all.
+        """
         for _, writer in self._streams:
             writer.write((_HEAD.format(path, len(body)).encode() + body) * count)
-        await asyncio.gather(*(self._read_answers(reader, count) for reader, _ in self._streams))
+        await asyncio.gather(*(self._read_answers(reader, answers or count) for reader, _ in self._streams))
 
     async def _read_answers(self, reader: asyncio.StreamReader, count: int) -> None:
         for _ in range(count):
@@ -186,9 +189,9 @@ async def small_reviews_together(_: Target, opened: Opened) -> None:
 
 
 async def reviews_behind_others(_: Target, opened: Opened) -> None:
-    """300 connections on which 12 reviews of 64 KB arrive, one behind the other."""
+    """300 connections on which 12 reviews of 64 KB arrive, one behind the other, until 3 of each are answered."""
     await opened.send_all(b"" for _ in range(300))
-    await opened.review_all("/validate", _dry_run(_annotated(64_000)), count=12)
+    await opened.review_all("/validate", _dry_run(_annotated(64_000)), count=12, answers=3)
 
 
 async def reviews_that_wait(_: Target, opened: Opened) -> None:
