@@ -50,6 +50,7 @@ from sekisho.images.vex import VEX_PREDICATES, read_vex, unread_vex
 
 MAX_VERIFIED: Final = 4 * MAX_CANDIDATES
 """Candidates that are verified in one pass: clients attach in four ways."""
+_ANY_BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
 _OLDER_ATTESTATION: Final = "it is an attestation of the older format, not a signature"
 
 
@@ -227,6 +228,8 @@ def _verify_candidate(candidate: Candidate, verified: Verified, signers: Signers
             # Else whether an image is signed would depend on what another policy requires.
             raise NotASignatureError(_OLDER_ATTESTATION)
         return result
+    if candidate.media_type.startswith(_ANY_BUNDLE):
+        raise NotASignatureError(f"it is a bundle of the type {render_value(candidate.media_type)}; 0.3 is supported")
     return None
 
 

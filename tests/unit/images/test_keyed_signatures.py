@@ -329,6 +329,13 @@ def test_fingerprint_changes_with_the_authority() -> None:
     assert keyed("a", P256).fingerprint == several[0].fingerprint
 
 
+def test_bundle_of_another_version_is_said_not_to_count() -> None:
+    older = candidate(bundle(P256), "application/vnd.dev.sigstore.bundle+json;version=0.2")
+    assert "version=0.2" in facts(older).problems[0]
+    assert "0.3 is supported" in facts(older).problems[0]
+    assert facts(older, signed_by(P256)).signatures
+
+
 def test_candidates_and_problems_are_bounded() -> None:
     foreign = [
         candidate(bundle(P256, statement(predicate_type=f"https://example.test/{n}"))) for n in range(MAX_VERIFIED + 8)
