@@ -12,13 +12,16 @@ from msgspec import Struct
 
 from sekisho.cli import options
 from sekisho.cli.groups import Group
+from sekisho.cli.reports.wording import counted
 from sekisho.cli.terminal import replace_file, write
 from sekisho.findings import printable
 from sekisho.images import ImageError, parse
 from sekisho.manifests.catalog_files import Wanted, with_entry
-from sekisho.manifests.policy_loading import read_policy_file
+from sekisho.manifests.policy_loading import policy_files, read_policy_file
+from sekisho.manifests.sources import MAX_FILE_BYTES, content_of, text_of
 from sekisho.policies import ImageCatalog, PolicyError, Problem
 from sekisho.policies.catalogs import CatalogEntry, compile_catalog, withdrawal_of
+from sekisho.policies.types import GROUP
 from sekisho.timestamps import parse as parse_time
 from sekisho.timestamps import rfc3339
 
@@ -189,10 +192,35 @@ def _change(file: Path, wanted: Wanted, name: str | None) -> None:
 
 def _entries(paths: Sequence[Path], days: int) -> list[_Entry]:
     """The entries of the catalogs in files and folders. Ends the command if there are none, or one is invalid."""
-    catalogs = [one for one in options.load_policies(paths) if isinstance(one, ImageCatalog)]
+    files, others = _files(paths)
+    catalogs = [one for one in options.load_policies(files) if isinstance(one, ImageCatalog)] if files else []
+    if others:
+        click.echo(f"note: {counted(others, 'file')} without an object of {GROUP}: passed over", err=True)
     if not catalogs:
         options.fail([Problem(" ".join(map(str, paths)), "holds no ImageCatalog")])
     return [entry for one in catalogs for entry in _entries_of(one, datetime.now(UTC), days)]
+
+
+def _files(paths: Sequence[Path]) -> tuple[list[Path], int]:
+    """The files that may have catalogs, and how many others are in folders. One that is named may have some."""
+    files: list[Path] = []
+    others = 0
+    for path in paths:
+        for file in policy_files(path):
+            if path.is_dir() and not _may_have_objects(file):
+                others += 1
+            else:
+                files.append(file)
+    return files, others
+
+
+def _may_have_objects(file: Path) -> bool:
+    """Whether a file may have objects of Sekisho, or reading it ends in an error that says more."""
+    try:
+        text = text_of(content_of(file, MAX_FILE_BYTES), str(file))
+    except OSError:
+        return True
+    return isinstance(text, Problem) or GROUP in text
 
 
 def _entries_of(written: ImageCatalog, now: datetime, days: int) -> Iterator[_Entry]:

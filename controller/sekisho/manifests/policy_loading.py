@@ -78,7 +78,7 @@ def read_policies(path: Path, stdin: BinaryIO | None = None, *, required: bool =
         raise PolicyError(Problem(str(path), "there is no such file or folder"))
     policies: list[Policy] = []
     problems: list[Problem] = []
-    for file in _files(path):
+    for file in policy_files(path):
         try:
             policies += parse_policies(read_policy_file(file), str(file))
         except PolicyError as error:
@@ -166,7 +166,7 @@ def _compilation_problems(manifest: Manifest, policy: Policy) -> Iterator[Proble
             yield Problem(location, f"{problem.where}: {problem.message}")
 
 
-def _files(path: Path) -> list[Path]:
+def policy_files(path: Path) -> list[Path]:
     """The files to read. Hidden ones are left out: a mounted ConfigMap keeps a second copy of its files in them."""
     if not path.is_dir():
         return [path]

@@ -292,6 +292,20 @@ def test_list_shows_all_entries(tmp_path: Path) -> None:
     assert file.exists()
 
 
+@pytest.mark.parametrize("command", ["list", "verify"])
+def test_files_without_objects_of_sekisho_are_passed_over_in_folders(command: str, tmp_path: Path) -> None:
+    written(tmp_path, f"{HEAD}  owner: security\n  entries:\n{entry('a', None)}")
+    others = tmp_path / "package.json", tmp_path / "values.yaml"
+    others[0].write_text('{"name": "x"}')
+    others[1].write_text("replicas: {{ .Values.replicas }}\n")
+    result = sekisho("catalog", command, tmp_path)
+    assert result.exit_code == 0
+    assert "note: 2 files without an object of sekisho.dev: passed over\n" in result.stderr
+    assert sekisho("catalog", command, others[0]).exit_code == 2
+    (tmp_path / "broken.yaml").write_text("apiVersion: sekisho.dev/v1alpha1\nkind: ImageCatalogs\n")
+    assert sekisho("catalog", command, tmp_path).exit_code == 2
+
+
 def test_files_without_catalogs_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n")
     for command in ("list", "verify"):
