@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +14,8 @@ from sekisho.manifests import Manifest, Source
 from sekisho.manifests.objects import read_manifests
 from sekisho.policies import CompiledAuthority, PolicySet, Problem
 from sekisho.policies.resolved_authorities import resolve
+
+_ABSENT: Final = dict.fromkeys(("Secret", "ConfigMap"), "is not in a file that was read (--policy, --context-dir)")
 
 
 class _Metadata(Struct):
@@ -47,7 +49,7 @@ def authorities_of(policies: PolicySet, sources: Iterable[Source]) -> dict[str, 
                     contents[manifest.kind][name] = _contents(manifest)
     root = public_root() if any(authority.is_keyless for authority in written.values()) else None
     return {
-        name: resolve(authority, contents["Secret"], contents["ConfigMap"], root).authority
+        name: resolve(authority, contents["Secret"], contents["ConfigMap"], root, _ABSENT).authority
         for name, authority in written.items()
     }
 

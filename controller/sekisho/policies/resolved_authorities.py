@@ -14,6 +14,12 @@ if TYPE_CHECKING:  # cryptography is loaded where there are authorities
 
 _ROOT_FIELD: Final = "spec.keyless.trustedRoot.configMap"
 
+ABSENT_IN_RELEASE: Final = {
+    kind: f"does not exist in the namespace where Sekisho is installed{clause}"
+    for kind, clause in (("Secret", ", or is not in imageVerification.secrets of the chart"), ("ConfigMap", ""))
+}
+"""What a Secret or ConfigMap that was not found lacks, by its kind; it continues the object's name."""
+
 Contents = Mapping[str, Mapping[str, bytes]]
 """The data of Secrets, or of ConfigMaps, by name."""
 
@@ -29,20 +35,25 @@ class ResolvedAuthority(Struct, frozen=True, eq=False):
 
 
 def resolve(
-    compiled: CompiledAuthority, secrets: Contents | None, config_maps: Contents | None, public_root: bytes | None
+    compiled: CompiledAuthority,
+    secrets: Contents | None,
+    config_maps: Contents | None,
+    public_root: bytes | None,
+    absent: Mapping[str, str] = ABSENT_IN_RELEASE,
 ) -> ResolvedAuthority:
     """The authority, usable or with the reason why it is not.
 
     secrets, config_maps: those of the release's namespace; None where this installation may not read them.
     public_root: the trusted root of the public Sigstore; None without the extra `keyless`.
+    absent: what is said of a Secret or ConfigMap that is not among them, by its kind.
     """
     if compiled.keyless is not None:
-        return _resolve_keyless(compiled.name, compiled.keyless, config_maps, public_root)
+        return _resolve_keyless(compiled.name, compiled.keyless, config_maps, public_root, absent)
     keys: list[AuthorityKey] = []
     problems: list[str] = []
     for index, key in enumerate(compiled.keys):
         try:
-            public = key.key or _key_in(key.secret, secrets)
+            public = key.key or _key_in(key.secret, secrets, absent)
         except _MissingError as error:
             problems.append(f"spec.keys[{index}].secret: {error}")
         else:
@@ -59,12 +70,12 @@ class _MissingError(Exception):
     """What is missing or unusable, as a clause with the remedy."""
 
 
-def _key_in(source: SecretKey | None, secrets: Contents | None) -> "PublicKey":
+def _key_in(source: SecretKey | None, secrets: Contents | None, absent: Mapping[str, str]) -> "PublicKey":
     from sekisho.images.keys import KeyFormatError, parse_public_key
 
     if source is None:
         raise _MissingError("a key is neither written nor in a Secret")
-    text = _content("Secret", source, secrets)
+    text = _content("Secret", source, secrets, absent)
     try:
         return parse_public_key(text.decode("ascii", "replace"))
     except KeyFormatError as error:
@@ -72,7 +83,11 @@ def _key_in(source: SecretKey | None, secrets: Contents | None) -> "PublicKey":
 
 
 def _resolve_keyless(
-    name: str, written: KeylessSigners, config_maps: Contents | None, public_root: bytes | None
+    name: str,
+    written: KeylessSigners,
+    config_maps: Contents | None,
+    public_root: bytes | None,
+    absent: Mapping[str, str],
 ) -> ResolvedAuthority:
     from sekisho.images.roots import RootFormatError, parse_trusted_root
 
@@ -82,7 +97,7 @@ def _resolve_keyless(
         )
     source = written.trusted_root
     try:
-        text = public_root if source is None else _content("ConfigMap", source.config_map, config_maps)
+        text = public_root if source is None else _content("ConfigMap", source.config_map, config_maps, absent)
         root = parse_trusted_root(text)
     except RootFormatError as error:
         if source is None:
@@ -97,14 +112,14 @@ def _resolve_keyless(
     )
 
 
-def _content(kind: str, source: SecretKey | ConfigMapKey, contents: Contents | None) -> bytes:
+def _content(
+    kind: str, source: SecretKey | ConfigMapKey, contents: Contents | None, absent: Mapping[str, str]
+) -> bytes:
     if contents is None:
         raise _MissingError(f"{kind}s are not read here; set imageVerification.enabled in the chart")
     data = contents.get(source.name)
     if data is None:
-        unlisted = ", or is not in imageVerification.secrets of the chart" if kind == "Secret" else ""
-        where = "in the namespace where Sekisho is installed"
-        raise _MissingError(f'{kind} "{source.name}" does not exist {where}{unlisted}')
+        raise _MissingError(f'{kind} "{source.name}" {absent[kind]}')
     if source.key not in data:
         raise _MissingError(f'{kind} "{source.name}" has no key "{source.key}"')
     return data[source.key]

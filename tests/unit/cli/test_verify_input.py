@@ -114,7 +114,7 @@ def test_broken_root_is_said_to_be_unusable(tmp_path: Path) -> None:
 def test_key_that_cannot_be_used_beside_one_that_can_is_reported(tmp_path: Path) -> None:
     result = verified(tmp_path, secret(metadata={"name": "other"}), KEY, {"pem": pem(P256)})
     assert (
-        'note: a key of ImageAuthority release is unusable: spec.keys[0].secret: Secret "k" does not exist'
+        'a key of ImageAuthority release is unusable: spec.keys[0].secret: Secret "k" is not in a file that was read'
         in result.stderr
     )
 
