@@ -38,7 +38,7 @@ MAX_NAMESPACE_LENGTH: Final = 63
 """The API server's own bound; what a policy set has computed for a namespace is kept by its name."""
 MAX_FINDINGS: Final = 10_000
 """The most findings of a pod, by all policies together."""
-MAX_WAIVED: Final = 50_000
+MAX_WAIVED: Final = 10_000
 """The most pairs of a finding and a policy that waivers exempt a pod from."""
 
 

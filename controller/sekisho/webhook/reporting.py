@@ -80,7 +80,9 @@ def log_denial(outcome: Outcome) -> None:
 
 
 def log_waivers(outcome: Outcome) -> None:
-    """Log one line for a pod that waivers exempted."""
+    """Log one line for a pod that waivers exempted; lines over the log's rate are dropped."""
+    if not logger.isEnabledFor(logging.INFO) or not throttle.admits(logger.name):
+        return
     review = outcome.review
     logger.info(
         "admitted by a waiver",
