@@ -12,7 +12,7 @@ from sekisho.images.attested import Build
 from sekisho.images.evidence import MAX_ATTESTATIONS, Attestation, ImageFacts, Signature, signatures_by_others
 from sekisho.images.keeping import MAX_SIGNERS
 from sekisho.images.scan_reports import Severity
-from sekisho.images.scans import Scan
+from sekisho.images.scans import MAX_SKEW, Scan
 from sekisho.images.vex import Vex
 from sekisho.policies.types import GROUP
 
@@ -20,6 +20,13 @@ KIND: Final = "ImageEvidence"
 PLURAL: Final = "imageevidences"
 RELEASE_LABEL: Final = f"{GROUP}/release"
 """The namespace of the release that found the facts, and that alone uses them."""
+_SCANNED: Final = (
+    "When its newest scan ended; of the newest by different scanners and authorities, the oldest. Unset where one of "
+    "them does not count."
+)
+_COUNTED: Final = (
+    "{} vulnerabilities of the newest scan; of the newest by different scanners and authorities, the most."
+)
 _Text = Annotated[str, Meta(max_length=2048)]
 
 
@@ -88,9 +95,9 @@ class ImageEvidenceSpec(Struct, frozen=True, rename="camel", omit_defaults=True)
             max_length=16,
         ),
     ] = {}
-    scanned: Annotated[datetime, Meta(tz=True, description="When the newest scan ended.")] | None = None
-    critical: Annotated[int, Meta(description="The critical vulnerabilities of the newest scan.", ge=0)] | None = None
-    high: Annotated[int, Meta(description="The high vulnerabilities of the newest scan.", ge=0)] | None = None
+    scanned: Annotated[datetime, Meta(tz=True, description=_SCANNED)] | None = None
+    critical: Annotated[int, Meta(description=_COUNTED.format("Critical"), ge=0)] | None = None
+    high: Annotated[int, Meta(description=_COUNTED.format("High"), ge=0)] | None = None
 
 
 class ImageEvidence(Struct, frozen=True):
@@ -113,8 +120,8 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
     """Facts as they are shared."""
     why_not = [*([signatures_by_others(facts.others)] if facts.others else []), *facts.problems]
     signers = list(dict.fromkeys(one.authority for one in facts.signatures))
-    scans = (one.scan for one in facts.attestations if one.scan is not None)
-    newest = next((scan for scan in scans if not scan.problem), None)
+    scans = _newest_scans(facts)
+    are_valid = bool(scans) and all(not one.problem and one.finished <= looked_up + MAX_SKEW for one in scans)
     return ImageEvidenceSpec(
         repository=facts.repository,
         digest=facts.digest,
@@ -135,10 +142,21 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
             for one in facts.attestations
         ),
         platforms=dict(facts.platforms),
-        scanned=None if newest is None else newest.finished,
-        critical=None if newest is None else newest.count(Severity.CRITICAL),
-        high=None if newest is None else newest.count(Severity.HIGH),
+        scanned=min(one.finished for one in scans) if are_valid else None,
+        critical=max(one.count(Severity.CRITICAL) for one in scans) if are_valid else None,
+        high=max(one.count(Severity.HIGH) for one in scans) if are_valid else None,
     )
+
+
+def _newest_scans(facts: ImageFacts) -> list[Scan]:
+    """The newest scan of each scanner by the same authorities; which of them a policy requires is not known here."""
+    newest: dict[tuple[frozenset[str], str], Scan] = {}
+    for one in facts.attestations:
+        if one.scan is not None:
+            key = frozenset(signature.authority for signature in one.signatures), one.scan.scanner
+            if key not in newest or newest[key].finished < one.scan.finished:
+                newest[key] = one.scan
+    return list(newest.values())
 
 
 def facts_of(spec: ImageEvidenceSpec) -> ImageFacts:

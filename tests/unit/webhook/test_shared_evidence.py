@@ -334,7 +334,9 @@ SCANNED = structs.replace(
                 (Vulnerability("CVE-1", Severity.CRITICAL, "openssl", "3.0.11", "3.0.13", True),),
             ),
         ),
-        Attestation(SCAN_PREDICATE, SIGNED.signatures[1:], Scan(NOW - timedelta(hours=2), problem="it is too large")),
+        Attestation(
+            SCAN_PREDICATE, SIGNED.signatures[:1], Scan(NOW - timedelta(hours=2), "grype", problem="it is old")
+        ),
         Attestation(
             SLSA_1, SIGNED.signatures, build=Build("https://ci.acme.example", ("git+https://acme.example/pay",))
         ),
@@ -348,6 +350,24 @@ async def test_attestations_reach_other_replicas(server: EvidenceServer, replica
     await until(lambda: replica.facts == [SCANNED])
     spec = server.spec(NAME)
     assert [spec[name] for name in ("critical", "high", "scanned")] == [2, 2, "2026-11-26T11:00:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("other", "columns"),
+    [
+        (Scan(NOW - timedelta(hours=3), "trivy", BySeverity(critical=Ids(5, "A B C D E"))), (5, 2, 3)),
+        (Scan(NOW - timedelta(hours=3), "trivy"), (2, 2, 3)),
+        (Scan(NOW - timedelta(hours=2), "grype"), (2, 2, 1)),
+        (Scan(NOW, "trivy", problem="it is too large"), None),
+        (Scan(NOW + timedelta(days=1), "trivy"), None),
+    ],
+    ids=["more", "fewer", "older by the same", "does not count", "of the future"],
+)
+def test_columns_say_no_more_than_the_newest_scans_do(other: Scan, columns: tuple[int, int, int] | None) -> None:
+    added = Attestation(SCAN_PREDICATE, SIGNED.signatures[:1], other)
+    spec = shared(structs.replace(SCANNED, attestations=(added, *SCANNED.attestations)), NOW)
+    expected = (None, None, None) if columns is None else (*columns[:2], NOW - timedelta(hours=columns[2]))
+    assert (spec.critical, spec.high, spec.scanned) == expected
 
 
 async def test_columns_of_an_unusable_scan_are_empty(server: EvidenceServer, replica: Replica) -> None:
