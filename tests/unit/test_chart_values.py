@@ -237,6 +237,26 @@ def test_a_section_without_values_is_an_error_with_its_name(*, nested: bool) -> 
     assert missing >= {path.rpartition(".")[2] for path in sections}
 
 
+def test_null_is_an_error_where_the_default_means_something_else() -> None:
+    defaults = {
+        f"{path}.{name}".lstrip("."): value
+        for path, schema in FIXED.items()
+        if not path.endswith("podDisruptionBudget")  # one of its two numbers is unset by null
+        for name, value in value_at(path).items()
+        if isinstance(value, str | int) and value != ""
+    }
+    finished = template(IMAGE, *(f"{path}=null" for path in defaults))
+    assert finished.returncode == 1
+    missing = {name for line in finished.stderr.splitlines() if "missing propert" in line for name in line.split("'")}
+    assert missing >= {path.rpartition(".")[2] for path in defaults}
+
+
+def test_null_is_the_same_as_an_empty_default() -> None:
+    url = "webhook.url=https://webhook.example:8443"
+    for value in ("image.digest", "webhook.secretPath"):
+        assert render(url, f"{value}=null") == render(url)
+
+
 def test_a_key_without_values_is_an_empty_list_or_map() -> None:
     empty = [path for path in OTHER_VALUES if isinstance(value_at(path), dict | list)]
     assert len(empty) > 20
@@ -427,6 +447,12 @@ def accounts_in(*values: str) -> list[str]:
 def test_both_processes_must_have_accounts_of_their_own() -> None:
     finished = template(IMAGE, "webhook.serviceAccount.name=robot", "controller.serviceAccount.name=robot")
     assert 'must be different: "robot" would have the permissions of both' in finished.stderr
+
+
+def test_the_webhook_listens_on_two_ports() -> None:
+    finished = template(IMAGE, "webhook.port=9443", "webhook.metricsPort=9443")
+    assert "webhook.port and webhook.metricsPort must be different: both are 9443" in finished.stderr
+    assert template(IMAGE, "webhook.port=9443", "webhook.metricsPort=9444").returncode == 0
 
 
 def test_a_budget_has_one_of_its_two_numbers() -> None:

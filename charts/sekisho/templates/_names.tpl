@@ -39,6 +39,13 @@ other one was uninstalled, `--take-ownership` takes over the definitions that it
 {{- end }}
 {{- end -}}
 
+{{/* Fails if the webhook would listen two times on one port. */}}
+{{- define "sekisho.checkPorts" -}}
+{{- if eq (int .Values.webhook.port) (int .Values.webhook.metricsPort) }}
+{{- fail (printf "webhook.port and webhook.metricsPort must be different: both are %v" .Values.webhook.port) }}
+{{- end }}
+{{- end -}}
+
 {{/* The labels that Deployments select. They must never change. Takes (dict "root" $ "component" NAME). */}}
 {{- define "sekisho.selectorLabels" -}}
 app.kubernetes.io/name: sekisho
@@ -129,7 +136,7 @@ if the chart is rendered without a cluster: each rendering would then make anoth
 {{- $_ := set .Values.webhook "secretPath" (randAlphaNum 64 | sha256sum | trunc 32) }}
 {{- end }}
 {{- end }}
-{{- .Values.webhook.secretPath -}}
+{{- .Values.webhook.secretPath | default "" -}}
 {{- end -}}
 
 {{/* The Secret with the webhook's certificate. cert-manager's has its own name: it needs another type, and types cannot change. */}}

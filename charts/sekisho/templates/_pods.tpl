@@ -89,7 +89,7 @@ volumes:
 {{- with ($.root.Values.global).imageRegistry | default .registry }}
 {{- $repository = printf "%s/%s" . $repository }}
 {{- end }}
-{{- $digest := ternary (printf "@%s" .digest) "" (ne .digest "") -}}
+{{- $digest := ternary (printf "@%s" .digest) "" (not (empty .digest)) -}}
 image: {{ printf "%s:%s%s" $repository (.tag | default $.root.Chart.AppVersion) $digest | quote }}
 imagePullPolicy: {{ .pullPolicy }}
 {{- end }}
