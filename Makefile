@@ -48,10 +48,10 @@ trustparts: install ## Build or find cosign, registries and the servers of a Sig
 	$(BIN)/python -m tests.trustparts
 
 # Tests wait for leases, caches and timeouts: three processes keep two cores busy.
-test: lint controlplane nodes trustparts ## Lint, unit tests, and tests on a real control plane (20 minutes on two cores)
+test: lint controlplane nodes trustparts ## Lint, unit tests, and tests on a real control plane (25 minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses=3 --durations=10 -m "not load"
 
-test-load: install controlplane ## The other tests: floods, faults under load, and the benchmarks of the documentation (10 minutes)
+test-load: install controlplane ## The other tests: floods, faults under load, and the benchmarks of the documentation (6 minutes)
 	$(BIN)/python -m pytest tests/cluster tests/worst --numprocesses=3 --durations=10 -m load
 
 unit: install ## Unit tests only; on another Python: make unit PYTHON=python3.13

@@ -28,7 +28,7 @@ class Turns:
         self._free = slots
         self._is_shared = is_shared
         self._for_first = slots // 4 if is_shared else 0
-        """Places that only namespaces which hold none get."""
+        """Slots that only namespaces which hold none get."""
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[_Entry]] = {}
 

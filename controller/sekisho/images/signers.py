@@ -41,13 +41,13 @@ class Signers(Struct, frozen=True, eq=False):
     """Who may have signed the candidates of one pass: by fingerprint each key, and each root, in the order in which
     they are tried, with its authorities.
 
-    most_keys, most_roots: how many are tried with a candidate.
+    max_keys, max_roots: how many are tried with a candidate.
     """
 
     keys: Mapping[str, tuple[Key, tuple[str, ...]]]
     roots: Mapping[str, tuple[TrustedRoot, tuple[Authority, ...]]]
-    most_keys: int
-    most_roots: int
+    max_keys: int
+    max_roots: int
 
 
 def signers_of(authorities: Sequence[Authority], named: Collection[str], candidates: int) -> Signers:
@@ -72,20 +72,20 @@ def by_key(signed: Signed, candidate: Candidate, signers: Signers, hint: str = "
 
     hint: the fingerprint of the key that the candidate says it is by; empty where it says nothing.
     """
-    checked = dict.fromkeys((hint, *islice(signers.keys, signers.most_keys)))
+    checked = dict.fromkeys((hint, *islice(signers.keys, signers.max_keys)))
     for fingerprint in checked:
         key, names = signers.keys.get(fingerprint, (None, ()))
         if key is not None and has_signed(key, signed.message, signed.signature):
             return SignedBy(tuple(Signature(name, fingerprint, candidate=candidate.digest) for name in names))
     untried = tuple(chain.from_iterable(names for one, (_, names) in signers.keys.items() if one not in checked))
-    return SignedBy((), _too_many(signers.most_keys, len(signers.keys), "keys") if untried else "", untried)
+    return SignedBy((), _too_many(signers.max_keys, len(signers.keys), "keys") if untried else "", untried)
 
 
 def by_identity(candidate: Candidate, bundle: Bundle, signers: Signers) -> SignedBy:
     """Whose identity has signed a candidate with a certificate."""
     signatures: list[Signature] = []
     problem = ""
-    for fingerprint, (root, authorities) in islice(signers.roots.items(), signers.most_roots):
+    for fingerprint, (root, authorities) in islice(signers.roots.items(), signers.max_roots):
         try:
             signer = verify_keyless(candidate.payload, bundle, root)
         except NotASignatureError as error:
@@ -98,12 +98,12 @@ def by_identity(candidate: Candidate, bundle: Bundle, signers: Signers) -> Signe
         ]
         if not signatures:
             problem = f"it is signed by {signer.identity} of {signer.issuer}, which no authority names"
-    others = islice(signers.roots.values(), signers.most_roots, None)
+    others = islice(signers.roots.values(), signers.max_roots, None)
     untried = tuple(one.name for _, authorities in others for one in authorities)
     if signatures:
         problem = ""
     elif untried:
-        problem = problem or _too_many(signers.most_roots, len(signers.roots), "trusted roots")
+        problem = problem or _too_many(signers.max_roots, len(signers.roots), "trusted roots")
     return SignedBy(tuple(signatures), problem, untried)
 
 

@@ -103,7 +103,7 @@ class PolicySet:
         self.exempt_images = self._waivers.images
         """Patterns for images in waivers that one container of a denied pod may be compared with."""
         self.namespace_cost = self._waivers.namespace_cost + sum(policy.namespace_cost for policy in ordered)
-        """What selecting policies and waivers for a namespace may cost, as `pattern_cost` gives it."""
+        """The most that `selection_cost` may be for any namespace."""
         self.authorities = {authority.name: authority for authority in authorities}
         """Who may sign images, by name; what their Secrets and ConfigMaps hold is not known here."""
         self.catalogs = {catalog.name: catalog for catalog in catalogs}
@@ -210,9 +210,16 @@ class PolicySet:
         selection = self._known_selection(namespace, namespace_labels)
         return selection is not None and (not selection.by_pod or self._plans.knows(selection.of(pod, subject)))
 
-    def most_in(self, namespace: str, namespace_labels: Mapping[str, str] | None) -> int:
+    def max_policies_in(self, namespace: str, namespace_labels: Mapping[str, str] | None) -> int:
         """The most policies that may apply to pods of a namespace, by its name and its labels."""
         return len(self._index.candidates(namespace, namespace_labels or {}))
+
+    def selection_cost(self, namespace: str, namespace_labels: Mapping[str, str] | None) -> int:
+        """What selecting policies and waivers for a namespace costs, as `pattern_cost` gives it: the index leaves out
+        most of those for other namespaces.
+        """
+        policies = self._index.candidates(namespace, namespace_labels or {})
+        return self._waivers.selection_cost(namespace) + sum(policy.namespace_cost for policy in policies)
 
     def knows_namespace(self, namespace: str, namespace_labels: Mapping[str, str] | None) -> bool:
         """Whether the policies and the waivers for a namespace were selected already."""

@@ -25,13 +25,17 @@ class WaiverIndex:
         self.images = _most_compared(by_name)
         """Patterns for images that one container of a denied pod may be compared with."""
         self.namespace_cost = sum(waiver.namespace_cost for waiver in by_name)
-        """What selecting the waivers for a namespace may cost, as `pattern_cost` gives it."""
+        """The most that `selection_cost` may be for any namespace."""
         self.label_keys = frozenset[str]().union(*(waiver.label_keys for waiver in by_name))
         """The keys of the pods' labels that waivers select pods by."""
 
     def knows(self, namespace: str) -> bool:
         """Whether the waivers for a namespace were selected already."""
         return self.is_empty or namespace in self._known
+
+    def selection_cost(self, namespace: str) -> int:
+        """What selecting the waivers for a namespace costs, as `pattern_cost` gives it."""
+        return sum(waiver.namespace_cost for waiver in self._index.candidates(namespace, {}))
 
     def waivers_in(self, namespace: str) -> Mapping[str, Sequence[CompiledWaiver]]:
         """The waivers for a namespace by the names of policies."""

@@ -61,8 +61,8 @@ _MAX_EXEMPTIONS: Final = 10_000
 """What a denied pod may be compared with in waivers, where its review is judged at once; about 2 us for each.
 They are policies, values, conditions, and for each container patterns for images."""
 _MAX_PATTERNS: Final = 10_000
-"""The cost of all patterns for namespaces, as `pattern_cost` gives it; about 1 us each. With more, the first review in
-a namespace is judged apart."""
+"""The cost of the patterns that a namespace is compared with, as `pattern_cost` gives it; about 1 us each. With more,
+the first review in it is judged apart."""
 _MAX_FEW_POLICIES: Final = 50
 """In the whole cluster. With more, even a pod with few containers is judged at once only if its own policies cost
 little. With more that may apply to a namespace, a plan is not computed at once, which takes about 0.1 ms for each."""
@@ -374,7 +374,11 @@ def _is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[st
     if policies.exemptions + review.containers * policies.exempt_images > _MAX_EXEMPTIONS:
         return False
     namespace = review.namespace or ""
-    if policies.namespace_cost > _MAX_PATTERNS and not policies.knows_namespace(namespace, labels):
+    if (
+        policies.namespace_cost > _MAX_PATTERNS  # seldom, and quick to know
+        and not policies.knows_namespace(namespace, labels)
+        and policies.selection_cost(namespace, labels) > _MAX_PATTERNS
+    ):
         return False
     subject = review.user_info if review.is_pod else None
     is_few = len(policies) <= _MAX_FEW_POLICIES
@@ -382,7 +386,7 @@ def _is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[st
     if has_few_containers and size <= _MAX_TINY_BYTES:
         return True
     is_planned = is_few or policies.is_planned(namespace, labels, review.pod, subject)
-    if not is_planned and policies.most_in(namespace, labels) > _MAX_FEW_POLICIES:
+    if not is_planned and policies.max_policies_in(namespace, labels) > _MAX_FEW_POLICIES:
         return False
     begin_trial()
     try:

@@ -602,21 +602,28 @@ async def test_with_very_many_waivers_a_small_review_is_judged_apart(
         assert len(apart) == taken
 
 
-@pytest.mark.parametrize("excluded", [{}, {"excludeNamespaces": ["c*"]}])
-async def test_first_review_of_a_namespace_that_many_patterns_are_for_is_judged_apart(
-    served: Served, monkeypatch: pytest.MonkeyPatch, excluded: dict[str, Any]
+@pytest.mark.parametrize(
+    ("patterns", "excluded", "taken"),
+    [
+        (["*a", "*b"], [], 0),
+        (["*a", "*b"], ["c*"], 1),
+        (["*a*" * 8], [], 1),
+        (["team-a*", "team-b*", "team-c*"], [], 0),  # other namespaces than the pod's begin so
+    ],
+)
+async def test_first_review_of_a_namespace_with_many_patterns_to_compare_is_judged_apart(
+    served: Served, monkeypatch: pytest.MonkeyPatch, patterns: list[str], excluded: list[str], taken: int
 ) -> None:
     apart: list[str] = []
     monkeypatch.setattr(Turns, "turn", noting(apart))
     monkeypatch.setattr(module, "_MAX_PATTERNS", 2)
     spec = {"policies": ["p"], "controls": ["privileged"], "reason": "x", "expires": "2999-01-01T00:00:00Z"}
-    for patterns, taken in ((["a*"], 0), (["a*" * 8, "b*"] if not excluded else ["a*", "b*"], 1)):
-        waiver = {"metadata": {"name": "w"}, "spec": spec | {"match": {"namespaces": patterns}}}
-        applied = policy(match=excluded) if taken else policy()
-        served.enforced.enforce(PolicySet.of([applied, msgspec.convert(waiver, PolicyWaiver)]))
-        for _ in range(2):
-            assert not await served.allowed(review(pod(BAD)))
-            assert len(apart) == taken
+    waiver = {"metadata": {"name": "w"}, "spec": spec | {"match": {"namespaces": patterns}}}
+    applied = policy(match={"excludeNamespaces": excluded})
+    served.enforced.enforce(PolicySet.of([applied, msgspec.convert(waiver, PolicyWaiver)]))
+    for _ in range(2):
+        assert not await served.allowed(review(pod(BAD)))
+        assert len(apart) == taken
 
 
 async def test_a_new_plan_of_many_policies_is_computed_apart_and_only_once(
