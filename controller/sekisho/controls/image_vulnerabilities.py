@@ -12,7 +12,7 @@ from sekisho.controls.control import ParameterError
 from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName
 from sekisho.findings import count_as_findings, words
 from sekisho.images.scan_reports import ID_PATTERN, NO_PACKAGES, NO_SYSTEM_PACKAGES, UNLISTED, Scanner, Severity
-from sekisho.images.scans import MAX_SKEW, SEVERITIES, Scan, Vulnerability
+from sekisho.images.scans import SEVERITIES, Scan, Vulnerability, is_future
 from sekisho.images.vex import Exclusions, covers
 from sekisho.timestamps import rfc3339
 
@@ -233,7 +233,7 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
 
     exclusions: what VEX documents say about the image.
     """
-    if scan.finished > now + MAX_SKEW:
+    if is_future(scan.finished, now):
         return ScanProblem(f"has a scan from the future, {rfc3339(scan.finished)}")
     if scan.problem:
         text = f"has no valid scan; that of {rfc3339(scan.finished)} does not count: {scan.problem}"

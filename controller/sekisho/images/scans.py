@@ -108,6 +108,11 @@ class _Statement(Struct, frozen=True):
     predicate: _Predicate
 
 
+def is_future(moment: datetime, now: datetime) -> bool:
+    """Whether a moment is later than another clock's by more than clocks differ."""
+    return moment - now > MAX_SKEW
+
+
 def read_scan(statement: bytes, digest: str) -> Scan:
     """The scan in an in-toto statement whose type and subject were checked.
 

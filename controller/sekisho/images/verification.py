@@ -34,7 +34,7 @@ from sekisho.images.evidence import (
 )
 from sekisho.images.keeping import keep
 from sekisho.images.predicate_values import paths_of, read_values
-from sekisho.images.scans import MAX_SKEW, SCAN_PREDICATE, Scan, read_scan, unread_scan
+from sekisho.images.scans import SCAN_PREDICATE, Scan, is_future, read_scan, unread_scan
 from sekisho.images.signers import SignedBy, Signers, by_identity, by_key, signers_of
 from sekisho.images.statements import (
     MAX_SIGNATURE_BYTES,
@@ -314,6 +314,6 @@ def _read_attestation(
 def _scan(statement: bytes, digest: str, signatures: Sequence[Signature]) -> Scan:
     scan = read_scan(statement, digest)
     signed_at = [one.signed_at for one in signatures if one.signed_at is not None]
-    if signed_at and scan.finished > max(signed_at) + MAX_SKEW:
+    if signed_at and is_future(scan.finished, max(signed_at)):
         return replace(scan, problem="it ended after it was signed")
     return scan

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from sekisho.images.scan_reports import MAX_ROWS
-from sekisho.images.scans import MAX_SKEW
+from sekisho.images.scans import is_future
 from sekisho.images.statements import NotASignatureError, decoded
 from sekisho.timestamps import in_utc, parse
 
@@ -201,7 +201,7 @@ def exclusions_of(documents: Iterable[Vex], now: datetime) -> Exclusions:
         is_complete = is_complete and not any(one.problem for one in at_once)
         affecting |= {name for one in at_once for name in one.affecting.split()} - excluded
         others = {name for one in at_once for name in one.excluded.split()} - affecting
-        counts = is_complete and issued <= now + MAX_SKEW
+        counts = is_complete and not is_future(issued, now)
         (excluded if counts else affecting).update(others - excluded)
     return Exclusions(frozenset(excluded), frozenset(affecting), is_complete)
 

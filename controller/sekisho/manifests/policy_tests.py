@@ -1,7 +1,7 @@
 """Tests of policies: folders with a policy and with pods, and what is expected of each pod."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,6 +18,7 @@ from sekisho.manifests.sources import read_sources
 from sekisho.manifests.typed_files import converted, documents_in
 from sekisho.policies import Enforcement, PolicyError, PolicySet
 from sekisho.spelling import did_you_mean
+from sekisho.timestamps import in_utc
 
 FILE: Final = "tests.yaml"
 API_VERSION: Final = "cli.sekisho.dev/v1alpha1"
@@ -109,7 +110,7 @@ class _Tester:
     def __init__(self, policies: PolicySet, namespace: str, now: datetime | None) -> None:
         self._policies = policies
         self._namespace = namespace
-        self._now = now.astimezone(UTC) if now is not None else None
+        self._now = in_utc(now) if now is not None else None
 
     def verdict(self, file: Path, kind: str) -> _Result:
         """What is expected of a file in pods/good or pods/bad, and what is so."""

@@ -12,7 +12,7 @@ from sekisho.images.attested import Build
 from sekisho.images.evidence import MAX_ATTESTATIONS, Attestation, ImageFacts, Signature, signatures_by_others
 from sekisho.images.keeping import MAX_SIGNERS
 from sekisho.images.scan_reports import Severity
-from sekisho.images.scans import MAX_SKEW, Scan
+from sekisho.images.scans import Scan, is_future
 from sekisho.images.vex import Vex
 from sekisho.policies.types import GROUP
 
@@ -121,7 +121,7 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
     why_not = [*([signatures_by_others(facts.others)] if facts.others else []), *facts.problems]
     signers = list(dict.fromkeys(one.authority for one in facts.signatures))
     scans = _newest_scans(facts)
-    are_valid = bool(scans) and all(not one.problem and one.finished <= looked_up + MAX_SKEW for one in scans)
+    are_valid = bool(scans) and all(not one.problem and not is_future(one.finished, looked_up) for one in scans)
     return ImageEvidenceSpec(
         repository=facts.repository,
         digest=facts.digest,

@@ -1,6 +1,7 @@
 """Scans: what is read of Trivy's and Grype's reports, and which say nothing about an image."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from sekisho.images.bundles import CERTIFICATE_ANNOTATION, ENVELOPE_TYPE, MAX_BUNDLE_MARKS
 from sekisho.images.evidence import MAX_ATTESTATIONS, ImageFacts
 from sekisho.images.scan_reports import MAX_ROWS, Severity
-from sekisho.images.scans import MAX_ID_BYTES, MAX_WORST, SCAN_PREDICATE, Scan, read_scan
+from sekisho.images.scans import MAX_ID_BYTES, MAX_SKEW, MAX_WORST, SCAN_PREDICATE, Scan, is_future, read_scan
 from sekisho.images.statements import MAX_KEYS, MAX_LISTS, MAX_SIGNATURE_BYTES, NotASignatureError, verify_statement
 from sekisho.images.verification import verify
 from tests.unit.images.scan_data import (
@@ -213,6 +214,14 @@ def test_scan_of_4000_findings_is_read() -> None:
     assert scan.count(Severity.CRITICAL) == 4000
     assert len(scan.worst) == MAX_WORST
     assert len(msgspec.json.encode(scan)) < 100 << 10
+
+
+def test_moment_is_of_the_future_where_it_is_later_by_more_than_clocks_differ() -> None:
+    last = datetime.max.replace(tzinfo=UTC)
+    assert not is_future(NOW + MAX_SKEW, NOW)
+    assert is_future(NOW + MAX_SKEW + timedelta(seconds=1), NOW)
+    assert not is_future(last, last)
+    assert is_future(last, NOW)
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "", "yesterday"])

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sekisho.cluster.names import derived_name, is_subdomain
@@ -20,7 +20,9 @@ from sekisho.webhook.shared_evidence import UNSEEN
 from tests.schema_values import Json, objects_of, values
 
 BODIES = st.lists(st.one_of(*map(objects_of, RESOURCES.values())), min_size=1, max_size=4)
-MOMENTS = st.sampled_from([datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 11, 26, tzinfo=UTC)])
+BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
+MOMENTS = st.sampled_from([BEGIN, datetime(2026, 11, 26, tzinfo=UTC)])
+FIRST, LAST = "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"
 REPLICAS = (Replica("webhook-0", {resource.plural: 2**62 for resource in RESOURCES.values()}, "", 0.0),)
 SOURCES = st.sampled_from([Sources(), Sources(missing="the Secrets are not read yet")])
 EVIDENCE = values(evidence_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"])
@@ -50,6 +52,16 @@ def test_every_object_gets_a_status(bodies: list[Json], now: datetime, sources: 
         assert is_subdomain(derived_name(record.title, record.uid))
 
 
+@example(
+    {
+        "repository": "",
+        "digest": "",
+        "image": "",
+        "lookedUp": LAST,
+        "attestations": [{"predicateType": "", "signatures": [], "scan": {"finished": FIRST}}],
+    },
+    BEGIN,
+)
 @given(EVIDENCE, MOMENTS)
 def test_all_evidence_about_images_is_read(spec: Json, now: datetime) -> None:
     facts = facts_of(msgspec.convert({"spec": spec}, ImageEvidence, strict=True).spec)
