@@ -52,14 +52,17 @@ def values(schema: Json) -> st.SearchStrategy[Json]:
         case "string":
             return _texts(schema)
         case "integer":
-            least, most = schema.get("minimum", -(2**63)), schema.get("maximum", 2**63 - 1)
-            return st.sampled_from((least, most)) | st.integers(least, most)
+            min_length, max_length = schema.get("minimum", -(2**63)), schema.get("maximum", 2**63 - 1)
+            return st.sampled_from((min_length, max_length)) | st.integers(min_length, max_length)
         case "boolean":
             return st.booleans()
         case "array":
             is_set = schema.get("x-kubernetes-list-type") == "set"
-            least, most = schema.get("minItems", 0), min(schema.get("maxItems", 3), max(schema.get("minItems", 0), 3))
-            return st.lists(values(schema["items"]), min_size=least, max_size=most, unique=is_set)
+            min_length, max_length = (
+                schema.get("minItems", 0),
+                min(schema.get("maxItems", 3), max(schema.get("minItems", 0), 3)),
+            )
+            return st.lists(values(schema["items"]), min_size=min_length, max_size=max_length, unique=is_set)
     if "additionalProperties" in schema:
         return st.dictionaries(NAMES, values(schema["additionalProperties"]), max_size=3)
     required = schema.get("required", ())
@@ -73,9 +76,9 @@ def values(schema: Json) -> st.SearchStrategy[Json]:
 def _texts(schema: Json) -> st.SearchStrategy[str]:
     if schema.get("format") == "date-time":
         return MOMENTS
-    least, most = schema.get("minLength", 0), schema.get("maxLength", 2**16)
+    min_length, max_length = schema.get("minLength", 0), schema.get("maxLength", 2**16)
     if "pattern" in schema:
         # Go's $ is the end of the text, and so is \Z.
         pattern = schema["pattern"].replace("$", r"\Z")
-        return st.from_regex(pattern).filter(lambda text: least <= len(text) <= most)
-    return st.text(min_size=least, max_size=min(most, max(least, 40)))
+        return st.from_regex(pattern).filter(lambda text: min_length <= len(text) <= max_length)
+    return st.text(min_size=min_length, max_size=min(max_length, max(min_length, 40)))

@@ -91,10 +91,10 @@ def pods(draw: st.DrawFn, *, wild: bool = True) -> Pod:
     spec = part(SPEC) | draw(SPEC_HYGIENE) | {"securityContext": part(POD_CONTEXT)}
     if wild and draw(st.booleans()):
         del spec["securityContext"]
-    for key, least, most in (("containers", 1, 2), ("initContainers", 0, 1), ("ephemeralContainers", 0, 2)):
+    for key, min_size, max_size in (("containers", 1, 2), ("initContainers", 0, 1), ("ephemeralContainers", 0, 2)):
         spec[key] = [
             {**container, **draw(CONTAINER_HYGIENE), "name": f"{key}-{number}"}
-            for number, container in enumerate(draw(st.lists(one, min_size=least, max_size=most)))
+            for number, container in enumerate(draw(st.lists(one, min_size=min_size, max_size=max_size)))
         ]
     spec["volumes"] = draw(st.lists(texts(VOLUME, wild=wild).map(json.loads), max_size=2))
     labels = draw(st.sampled_from([None, {}, {"app": "web"}, {"app": ""}, {"app": "shop", "team": "a"}]))

@@ -129,7 +129,7 @@ def parameter_table(control: Control[Parameters]) -> Iterator[str]:
     yield f"|---|---|{'---|' * len(levels)}---|"
     values_by_level = [_parameter_values(complete(control, control.parameters(), level, NEWEST)) for level in levels]
     for path, field, is_required in parameters_below("", schema_of(control.parameters)):
-        defaults = [_default(control, path, field, is_required, of_level) for of_level in values_by_level]
+        defaults = [_default(control, path, field, is_required, level_values) for level_values in values_by_level]
         yield f"| `{path}` | {_type(field)} | {' | '.join(defaults)} | {field.get('description', '')} |"
 
 
@@ -142,12 +142,12 @@ def parameters_below(above: str, schema: Mapping[str, Any]) -> Iterator[tuple[st
 
 
 def _default(
-    control: Control[Any], path: str, field: Mapping[str, Any], is_required: bool, of_level: Mapping[str, Any]
+    control: Control[Any], path: str, field: Mapping[str, Any], is_required: bool, level_values: Mapping[str, Any]
 ) -> str:
     if is_required:
         return "required"
-    if path in of_level:
-        return f"`{json.dumps(of_level[path])}`"
+    if path in level_values:
+        return f"`{json.dumps(level_values[path])}`"
     if "default" in field:
         return f"`{json.dumps(field['default'])}`"
     if path in control.unset:
@@ -182,13 +182,13 @@ def _versions(control: Control[Any]) -> Iterator[str]:
     yield "| level | versions | parameters |"
     yield "|---|---|---|"
     for level in _LEVELS:
-        of_version = [control.standard(level, minor) for minor in range(NEWEST + 1)]
+        version_values = [control.standard(level, minor) for minor in range(NEWEST + 1)]
         first = 0
-        for minor, parameters in enumerate(of_version):
+        for minor, parameters in enumerate(version_values):
             is_last = minor == NEWEST
-            if is_last or of_version[minor + 1] != parameters:
+            if is_last or version_values[minor + 1] != parameters:
                 if parameters is not None:
                     versions = f"v1.{first} and later" if is_last else f"v1.{first} to v1.{minor}"
-                    of_level = _parameter_values(parameters)
-                    yield f"| {level} | {versions} | {f'`{json.dumps(of_level)}`' if of_level else ''} |"
+                    level_values = _parameter_values(parameters)
+                    yield f"| {level} | {versions} | {f'`{json.dumps(level_values)}`' if level_values else ''} |"
                 first = minor + 1

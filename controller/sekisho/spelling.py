@@ -28,7 +28,7 @@ def _close(name: str, known: Iterable[str]) -> Iterator[tuple[float, str]]:
 
     matcher = difflib.SequenceMatcher(b=name.lower())
     pairs = 0
-    for candidate in islice(_of_similar_length(name, known), MAX_CANDIDATES):
+    for candidate in islice(_names_of_similar_length(name, known), MAX_CANDIDATES):
         matcher.set_seq1(candidate.lower())
         if matcher.quick_ratio() < _CLOSE:
             continue
@@ -40,6 +40,6 @@ def _close(name: str, known: Iterable[str]) -> Iterator[tuple[float, str]]:
             yield ratio, candidate
 
 
-def _of_similar_length(name: str, known: Iterable[str]) -> Iterator[str]:
+def _names_of_similar_length(name: str, known: Iterable[str]) -> Iterator[str]:
     """The known names that may be close: of two texts, at most a third of the letters may be without a partner."""
     return (candidate for candidate in known if len(name) <= 2 * len(candidate) and len(candidate) <= 2 * len(name))

@@ -37,8 +37,8 @@ def parse_version(version: str) -> int:
 @lru_cache(maxsize=256)
 def controls_of(level: Level, minor: int) -> MappingProxyType[str, Parameters]:
     """The controls of a level at v1.<minor> by name, with their parameters, in the order of `CONTROLS`."""
-    of_level = ((name, control.standard(level, minor)) for name, control in CONTROLS.items())
-    return MappingProxyType({name: parameters for name, parameters in of_level if parameters is not None})
+    level_parameters = ((name, control.standard(level, minor)) for name, control in CONTROLS.items())
+    return MappingProxyType({name: parameters for name, parameters in level_parameters if parameters is not None})
 
 
 LABEL_PREFIX: Final = "pod-security.kubernetes.io/"

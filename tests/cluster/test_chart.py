@@ -72,7 +72,7 @@ def keys(kubectl: Kubectl) -> dict[str, dict[str, str]]:
     return {secret["metadata"]["name"]: secret["data"] for secret in listed}
 
 
-def of_the_release(kubectl: Kubectl) -> set[str]:
+def release_objects(kubectl: Kubectl) -> set[str]:
     """Every object of every kind that carries the release's label."""
     kinds = kubectl.check("api-resources", "--verbs=list,delete", "-o", "name").split()
     selector = f"app.kubernetes.io/instance={RELEASE}"
@@ -111,12 +111,12 @@ def test_upgrade_from_a_webhook_outside_to_one_inside_and_back(sekisho: Sekisho,
     }
     assert not any("url" in webhook["clientConfig"] for webhook in webhooks(kubectl).values())
     assert bundles(kubectl) == kept
-    assert f"deployment.apps/{RELEASE}-webhook" in of_the_release(kubectl)
+    assert f"deployment.apps/{RELEASE}-webhook" in release_objects(kubectl)
 
     sekisho.helm("rollback", RELEASE, "--namespace", NAMESPACE)
     assert {name: webhook["clientConfig"].get("url") for name, webhook in webhooks(kubectl).items()} == called
     assert bundles(kubectl) == kept
-    assert f"deployment.apps/{RELEASE}-webhook" not in of_the_release(kubectl)
+    assert f"deployment.apps/{RELEASE}-webhook" not in release_objects(kubectl)
 
 
 def edit_as_aks(kubectl: Kubectl) -> int:
@@ -180,7 +180,7 @@ def test_uninstalling_with_dead_processes_keeps_policies_and_blocks_no_pods(
 
     sekisho.helm("uninstall", RELEASE, "--namespace", NAMESPACE)
     wait_until(lambda: admits_privileged(kubectl), SOON, "no pod is blocked")
-    assert of_the_release(kubectl) == {
+    assert release_objects(kubectl) == {
         f"customresourcedefinition.apiextensions.k8s.io/{plural}.sekisho.dev"
         for plural in (
             "clusterpodpolicies",
@@ -296,7 +296,7 @@ def test_replaced_secrets_still_belong_to_the_release(sekisho: Sekisho, kubectl:
 
 
 def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(sekisho: Sekisho, kubectl: Kubectl) -> None:
-    before = of_the_release(kubectl)
+    before = release_objects(kubectl)
     second = ("other", "--namespace", "other-system")
     values = ("webhook.url=https://127.0.0.1:1", "controller.replicas=0", f"excludeNamespaces={{{NAMESPACE}}}")
     settings = [argument for value in (*values, "crds.install=false") for argument in ("--set", value)]
@@ -308,7 +308,7 @@ def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(seki
         sekisho.helm("uninstall", *second)
         kubectl("delete", "namespace", "other-system", "--wait=false")
     wait_until(lambda: admits_privileged(kubectl), SOON, "the second one's webhook is not called any more")
-    assert of_the_release(kubectl) == before
+    assert release_objects(kubectl) == before
 
 
 def use_accounts(sekisho: Sekisho, prefix: str) -> None:
@@ -322,15 +322,15 @@ def test_both_processes_work_with_accounts_that_the_chart_does_not_create(
     sekisho: Sekisho, kubectl: Kubectl, namespace: str
 ) -> None:
     own = "accounts-of-the-platform"
-    of_the_namespace = kubectl.in_namespace(NAMESPACE)
+    namespace_objects = kubectl.in_namespace(NAMESPACE)
     policy = object_of("PodPolicy", "unprivileged", controls={"privileged": {}})
     for process in ("webhook", "controller"):
-        of_the_namespace.check("create", "serviceaccount", f"{own}-{process}")
+        namespace_objects.check("create", "serviceaccount", f"{own}-{process}")
     names = (f"{process}.serviceAccount.name={own}-{process}" for process in ("webhook", "controller"))
     without = (f"{process}.serviceAccount.create=false" for process in ("webhook", "controller"))
     upgrade(sekisho, *(argument for value in (*names, *without) for argument in ("--set", value)))
     try:
-        assert "serviceaccount/sekisho-webhook" not in of_the_release(kubectl)
+        assert "serviceaccount/sekisho-webhook" not in release_objects(kubectl)
         use_accounts(sekisho, own)
         kubectl.check("apply", "-f", "-", input=policy)
         kubectl.check("wait", "--for=condition=Enforced", "podpolicy/unprivileged", f"--timeout={SOON:g}s")
@@ -340,7 +340,7 @@ def test_both_processes_work_with_accounts_that_the_chart_does_not_create(
         sekisho.helm("rollback", RELEASE, "--namespace", NAMESPACE)
         use_accounts(sekisho, RELEASE)
     for process in ("webhook", "controller"):
-        of_the_namespace.check("delete", "serviceaccount", f"{own}-{process}")
+        namespace_objects.check("delete", "serviceaccount", f"{own}-{process}")
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,9 @@ def some(choices: random.Random, fields: dict[str, list[Any]], chance: float) ->
 def random_pod(choices: random.Random) -> dict[str, Any]:
     """A pod of random fields; about two of three are ones that the API server accepts."""
 
-    def containers(name: str, most: int) -> list[dict[str, Any]]:
+    def containers(name: str, max_count: int) -> list[dict[str, Any]]:
         made = []
-        for index in range(choices.randint(0, most)):
+        for index in range(choices.randint(0, max_count)):
             one: dict[str, Any] = {"name": f"{name}{index}", "image": "x"}
             if choices.random() < 0.8:
                 one["securityContext"] = some(choices, CONTEXT, choices.choice((0.05, 0.2)))

@@ -844,7 +844,9 @@ def test_alerts_about_authorities_fire_and_their_runbooks_end_them(site: Site) -
     apply(site, "ImageAuthority", "ends-soon", spec={"keys": [ending(2), {"pem": pem(OTHER_P256)}]})
     with_root_of(site, "root-old", 1)
     is_over = {"SekishoImageAuthorityEnding": {"ends-later"}, "SekishoTrustedRootOld": set[str]()}
-    wait_until(lambda: all(are_firing(one) == left for one, left in is_over.items()), SOON, "two are mended")
+    wait_until(
+        lambda: all(are_firing(one) == still_firing for one, still_firing in is_over.items()), SOON, "two are mended"
+    )
 
 
 def test_alerts_about_registries_fire_only_where_images_that_are_needed_cannot_be_read(

@@ -43,14 +43,14 @@ WRITTEN_BY_OTHERS = {"Deployment", "Lease", "PodDisruptionBudget", "ResourceQuot
 """Kinds whose status, or more, is written by controllers."""
 
 
-def of_sekisho(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+def sekisho_object(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "sekisho.dev/v1alpha1", "kind": kind, "metadata": {"name": "kept"}, "spec": spec}
 
 
 CREATED_BY_USERS = [
-    of_sekisho("ClusterPodPolicy", {"podSecurityStandard": {"level": "baseline"}, "controls": {"probes": {}}}),
-    of_sekisho("PodPolicy", {"controls": {"privileged": {}}}),
-    of_sekisho(
+    sekisho_object("ClusterPodPolicy", {"podSecurityStandard": {"level": "baseline"}, "controls": {"probes": {}}}),
+    sekisho_object("PodPolicy", {"controls": {"privileged": {}}}),
+    sekisho_object(
         "PolicyWaiver",
         {
             "policies": ["kept"],
@@ -60,10 +60,10 @@ CREATED_BY_USERS = [
             "reason": "batch",
         },
     ),
-    of_sekisho("ImageAuthority", {"keys": [{"secret": {"name": "release-key"}}]}),
+    sekisho_object("ImageAuthority", {"keys": [{"secret": {"name": "release-key"}}]}),
 ]
 OTHER_KINDS = [
-    of_sekisho("ImageCatalog", {"owner": "platform", "entries": []}),
+    sekisho_object("ImageCatalog", {"owner": "platform", "entries": []}),
 ]
 """The version before does not have it. Nobody but the release's own accounts may write ImageEvidence."""
 

@@ -84,7 +84,7 @@ def with_limits(**limits: str) -> Json:
     return spec(app(resources={"limits": limits}))
 
 
-def of_pod_limits(cpu: str, memory: str) -> Json:
+def spec_with_limits(cpu: str, memory: str) -> Json:
     return spec(resources={"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"cpu": cpu, "memory": memory}})
 
 
@@ -134,7 +134,7 @@ CASES: Final = (
         "pod-level-resources",
         {"controls": {"resources": SIZED}},
         "Pod",
-        {**of_pod_limits("2", "1Gi"), "containers": [app(), app(name="b")]},
+        {**spec_with_limits("2", "1Gi"), "containers": [app(), app(name="b")]},
     ),
     Case(
         "pod-level-memory-only",
@@ -147,7 +147,7 @@ CASES: Final = (
         "pod-level-above-max",
         {"controls": {"resources": {"maxLimits": MAXIMA}}},
         "Pod",
-        of_pod_limits("200", "900Gi"),
+        spec_with_limits("200", "900Gi"),
         frozenset({"spec.resources.limits.cpu", "spec.resources.limits.memory"}),
     ),
     Case(
@@ -416,7 +416,7 @@ def test_a_reported_workload_has_the_right_verdict_everywhere(prepared: Cluster,
 def test_the_resize_of_a_pod_above_the_maximum_is_denied(prepared: Cluster) -> None:
     case = next(case for case in CASES if case.name == "pod-level-above-max")
     pods = path_of(namespace_of(case), "Pod")
-    pod = {**pod_of(case), "spec": of_pod_limits("2", "1Gi")}
+    pod = {**pod_of(case), "spec": spec_with_limits("2", "1Gi")}
     assert prepared.plane.call("POST", pods, pod).status == 201
     kubectl = prepared.plane.kubectl.in_namespace(namespace_of(case))
 

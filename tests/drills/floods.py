@@ -45,9 +45,9 @@ def floods(site: Site, names: Sequence[str] = tuple(FLOODS), large_pods: int = _
     with site.traffic() as traffic:
         wait_until(lambda: len(traffic.seconds) >= _WARM, _SOON, f"{_WARM} pods are created")
         calm = _p99(traffic.seconds)
-        most = max(1000 * MAX_SECONDS, MAX_SLOWER * calm)
+        max_ms = max(1000 * MAX_SECONDS, MAX_SLOWER * calm)
         for name, send in senders.items():
-            note, wrong = _during(site, traffic.seconds, most, send)
+            note, wrong = _during(site, traffic.seconds, max_ms, send)
             site.say(f"  {name}: {note}")
             notes.append(f"{name} {note}")
             faults += [f"{name}: {fault}" for fault in wrong]
@@ -57,7 +57,9 @@ def floods(site: Site, names: Sequence[str] = tuple(FLOODS), large_pods: int = _
     return f"p99 of good pods {calm:.0f} ms, during {'; '.join(notes)}"
 
 
-def _during(site: Site, seconds: Sequence[float], most: float, flood: Callable[[], None]) -> tuple[str, Sequence[str]]:
+def _during(
+    site: Site, seconds: Sequence[float], max_ms: float, flood: Callable[[], None]
+) -> tuple[str, Sequence[str]]:
     """Flood; gives how long good pods took and how much memory the replicas, and what of it is over the bounds.
 
     most: for 99 of 100 good pods, in ms.
@@ -76,8 +78,8 @@ def _during(site: Site, seconds: Sequence[float], most: float, flood: Callable[[
     peak = max(peak_mib(replica.process.pid) for replica in replicas)
     if peak > MAX_MIB:
         faults.append(f"a replica takes {peak:.0f} MiB, more than {MAX_MIB}")
-    if taken > most:
-        faults.append(f"one in 100 good pods takes {taken:.0f} ms or more, and {most:.0f} is the maximum")
+    if taken > max_ms:
+        faults.append(f"one in 100 good pods takes {taken:.0f} ms or more, and {max_ms:.0f} is the maximum")
     for replica in replicas:
         after = before[replica.name] + MAX_KEPT_MIB
         try:
@@ -92,8 +94,8 @@ def _p99(seconds: Sequence[float]) -> float:
     return 1000 * sorted(seconds)[int(0.99 * (len(seconds) - 1))] if seconds else 0.0
 
 
-def _is_small(replica: Replica, most: float) -> bool:
-    return resident_mib(replica.process.pid) <= most
+def _is_small(replica: Replica, max_ms: float) -> bool:
+    return resident_mib(replica.process.pid) <= max_ms
 
 
 def _send(site: Site, name: str) -> None:

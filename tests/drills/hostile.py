@@ -130,9 +130,9 @@ def half_bodies(site: Site, halves: int = HALVES, large: int = LARGE_HALVES) -> 
         ports = uvloop.run(_hold(site, [half_head] * halves + [half_body] * halves + [half_of_much] * large))
         traffic.wait_flowing()
         for replica in site.replicas.running:
-            most = before[replica.name] + 10
-            closed = partial(_has_closed, replica, most, frozenset(ports))
-            wait_until(closed, _SOON, f"{replica.name} has at most {most} descriptors")
+            max_open = before[replica.name] + 10
+            closed = partial(_has_closed, replica, max_open, frozenset(ports))
+            wait_until(closed, _SOON, f"{replica.name} has at most {max_open} descriptors")
     return f"{len(ports)} incomplete requests closed"
 
 
@@ -174,8 +174,8 @@ def _quarantines(replica: Replica, policies: int) -> bool:
     return f"sekisho_policies_quarantined {policies}.0" in replica.metrics().splitlines()
 
 
-def _has_closed(replica: Replica, most: int, ports: frozenset[int]) -> bool:
-    return _descriptors(replica, ports) <= most
+def _has_closed(replica: Replica, max_open: int, ports: frozenset[int]) -> bool:
+    return _descriptors(replica, ports) <= max_open
 
 
 def _descriptors(replica: Replica, ports: frozenset[int] = frozenset()) -> int:

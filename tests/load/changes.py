@@ -62,7 +62,9 @@ class Spent(Struct, frozen=True):
                 2 * replicas * _WATCHED_BY_REPLICA * (seconds / _WATCH_LASTS + 1),
             ),
         }
-        return [f"{what}: {count}, at most {most:.0f}" for what, (count, most) in limits.items() if count > most]
+        return [
+            f"{what}: {count}, at most {maximum:.0f}" for what, (count, maximum) in limits.items() if count > maximum
+        ]
 
 
 async def make(api: ApiClient, policies: int, replicas: int, deadline: float) -> list[str]:

@@ -21,6 +21,6 @@ class Latencies:
         return self._sorted[max(index, 1) - 1] * 1e3
 
 
-def compared(value: float, most: float, unit: str = "") -> str:
+def compared(value: float, budget: float, unit: str = "") -> str:
     """A figure beside its budget: "1.31x, budget 1.5x: met"."""
-    return f"{value:.2f}{unit}, budget {most:g}{unit}: {'met' if value <= most else '**missed**'}"
+    return f"{value:.2f}{unit}, budget {budget:g}{unit}: {'met' if value <= budget else '**missed**'}"

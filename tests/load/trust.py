@@ -68,19 +68,19 @@ class Figure(Struct, frozen=True):
 
     name: str
     value: float
-    most: float
+    budget: float
     unit: str
 
     @property
     def is_met(self) -> bool:
         """Whether it is within its budget."""
-        return self.value <= self.most
+        return self.value <= self.budget
 
     @property
     def row(self) -> tuple[str, str, str, str]:
         """As a row of the table."""
         verdict = "met" if self.is_met else "**missed**"
-        return self.name, f"{self.value:.1f} {self.unit}".strip(), f"{self.most:g} {self.unit}".strip(), verdict
+        return self.name, f"{self.value:.1f} {self.unit}".strip(), f"{self.budget:g} {self.unit}".strip(), verdict
 
 
 class Bench:

@@ -134,8 +134,8 @@ def _measured(
     for name, server in servers.items():
         server.check_counts(questions[name])
     budgets = [
-        f"- {case.question.name}, {case.server}, CPU over {null}: {compared(_ratio(runs, case, null), most, 'x')}"
-        for case, null, most in _BUDGETS
+        f"- {case.question.name}, {case.server}, CPU over {null}: {compared(_ratio(runs, case, null), budget, 'x')}"
+        for case, null, budget in _BUDGETS
     ]
     ours, null = ({at: median(run.at(at) for run in paced[name]) for at in (50, 99)} for name in paced)
     budgets.append(

@@ -6,9 +6,9 @@ from sekisho.backoff import backoff, doubling_delay
 
 
 def test_backoff_grows_to_a_limit_and_is_never_the_same_for_all() -> None:
-    for failures, least, most in ((1, 0.25, 0.5), (3, 1.0, 2.0), (50, 7.5, 15.0)):
+    for failures, shortest, longest in ((1, 0.25, 0.5), (3, 1.0, 2.0), (50, 7.5, 15.0)):
         waits = {backoff(failures) for _ in range(50)}
-        assert least <= min(waits) <= max(waits) <= most
+        assert shortest <= min(waits) <= max(waits) <= longest
         assert len(waits) > 40
 
 

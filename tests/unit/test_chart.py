@@ -582,7 +582,7 @@ def test_metrics_can_be_relabelled() -> None:
 # Certificates.
 
 
-def of_cert_manager(*values: str) -> dict[str, Object]:
+def certificate_specs(*values: str) -> dict[str, Object]:
     """The specs of cert-manager's objects."""
     return {
         identity(manifest): manifest["spec"]
@@ -596,11 +596,11 @@ def test_secrets_are_rendered_only_if_the_controller_makes_the_certificate() -> 
     assert identities(render()) - identities(render(*BY_SECRET)) == own
     assert identities(render(*BY_SECRET)) - identities(render()) == set()
     assert identities(render()) - identities(render(*BY_CERT_MANAGER)) == own | {"Secret/sekisho-webhook-path"}
-    assert of_cert_manager() == of_cert_manager(*BY_SECRET) == {}
+    assert certificate_specs() == certificate_specs(*BY_SECRET) == {}
 
 
 def test_cert_manager_makes_an_authority_and_a_certificate() -> None:
-    specs = of_cert_manager(*BY_CERT_MANAGER)
+    specs = certificate_specs(*BY_CERT_MANAGER)
     assert set(specs) == {
         "Issuer/sekisho-selfsigned",
         "Certificate/sekisho-ca",
@@ -625,7 +625,7 @@ def test_cert_manager_makes_an_authority_and_a_certificate() -> None:
 
 def test_a_custom_issuer_signs_the_certificate() -> None:
     ref = {"name": "corp", "kind": "ClusterIssuer", "group": "cert-manager.io"}
-    specs = of_cert_manager(*BY_CERT_MANAGER, "certificates.issuerRef.name=corp")
+    specs = certificate_specs(*BY_CERT_MANAGER, "certificates.issuerRef.name=corp")
     assert set(specs) == {"Certificate/sekisho-webhook"}
     assert specs["Certificate/sekisho-webhook"]["issuerRef"] == ref
 
@@ -642,7 +642,7 @@ def test_a_custom_issuer_signs_the_certificate() -> None:
 def test_a_webhook_outside_the_cluster_gets_a_certificate_for_its_name_or_address(
     url: str, field: str, names: list[str]
 ) -> None:
-    spec = of_cert_manager(*BY_CERT_MANAGER, f"webhook.url={url}")["Certificate/sekisho-webhook"]
+    spec = certificate_specs(*BY_CERT_MANAGER, f"webhook.url={url}")["Certificate/sekisho-webhook"]
     assert spec[field] == names
     assert not {"dnsNames", "ipAddresses"} - {field} & set(spec)
 
@@ -662,7 +662,7 @@ def test_both_processes_use_the_same_secret() -> None:
     for values, secret in (
         ((), "sekisho-webhook-tls"),
         (BY_SECRET, "corp-tls"),
-        (BY_CERT_MANAGER, of_cert_manager(*BY_CERT_MANAGER)["Certificate/sekisho-webhook"]["secretName"]),
+        (BY_CERT_MANAGER, certificate_specs(*BY_CERT_MANAGER)["Certificate/sekisho-webhook"]["secretName"]),
     ):
         pods = deployments(*values)
         assert f"--certificate-secret={secret}" in arguments(pods["sekisho-webhook"])

@@ -135,7 +135,7 @@ def main(short: bool, only: str, part: Part, write: bool) -> None:
         *(pods(), pairs_of_pods(), strings_of_pods()),
         *(policies(), pairs_of_policies(), strings_of_policies()),
     )
-    inputs = part.of_all([one for one in every if only in one.name and (not short or _is_short(one))])
+    inputs = part.entries([one for one in every if only in one.name and (not short or _is_short(one))])
     sizes = _SHORT_SIZES if short else _SIZES
     answer = answers(policy_set())
     cases: list[Case] = []

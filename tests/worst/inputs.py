@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from sekisho.pods import Pod
 from sekisho.policies import ClusterPodPolicy, ImageAuthority, ImageCatalog, PodPolicy, PolicyWaiver
-from tests.worst.schema import ENTRY, KEY, Path, Schema, growable, of_struct, pod_schema
+from tests.worst.schema import ENTRY, KEY, Path, Schema, growable, pod_schema, struct_schema
 
 Json = Any
 Grown = Callable[[int], Json]
@@ -50,7 +50,7 @@ class Input(Struct, frozen=True):
 
 def pods() -> Iterator[Input]:
     """Pods in which one list, map or string grows."""
-    read = {path for path, _ in growable(of_struct(Pod))}
+    read = {path for path, _ in growable(struct_schema(Pod))}
     for path, schema in growable(pod_schema()):
         for label, grown in _ways(path, schema):
             requests = _ALL_REQUESTS if path in read else ("validate",)
@@ -71,7 +71,7 @@ def pairs_of_pods() -> Iterator[Input]:
 
 def strings_of_pods() -> Iterator[Input]:
     """Pods in which a list or map grows whose entries each have a long string that judging reads."""
-    schemas = dict(growable(of_struct(Pod)))
+    schemas = dict(growable(struct_schema(Pod)))
     for path, schema in schemas.items():
         around, inner = _around(path)
         if schema.kind == "string" and around and path[:3] not in _OTHER_CONTAINERS:
@@ -84,19 +84,19 @@ def strings_of_pods() -> Iterator[Input]:
 def strings_of_policies() -> Iterator[Input]:
     """Policies and waivers in which a list is as long as its schema allows, and so is a string in each entry."""
     for kind, (declared, _) in _POLICY_KINDS.items():
-        schemas = dict(growable(of_struct(declared)))
+        schemas = dict(growable(struct_schema(declared)))
         for path, schema in schemas.items():
             around, inner = _around(path)
-            if schema.kind == "string" and schema.most and around and schemas[around].most:
-                grown = _long_to_the_limit(schemas[around], inner, schema.most)
-                label = f"{kind}: {_label(around)} and {_label(path)} of {schema.most:,} characters"
+            if schema.kind == "string" and schema.max_size and around and schemas[around].max_size:
+                grown = _long_to_the_limit(schemas[around], inner, schema.max_size)
+                label = f"{kind}: {_label(around)} and {_label(path)} of {schema.max_size:,} characters"
                 yield Input(label, _policy_of(kind, ((around, grown),)), (kind,), is_swept=False)
 
 
 def policies() -> Iterator[Input]:
     """Policies and waivers in which one list, map or string grows past its limit."""
     for kind, (declared, _) in _POLICY_KINDS.items():
-        for path, schema in growable(of_struct(declared)):
+        for path, schema in growable(struct_schema(declared)):
             for label, grown in _ways(path, schema):
                 yield Input(f"{kind}: {label}", _policy_of(kind, ((path, grown),)), (kind,))
 
@@ -106,8 +106,8 @@ def pairs_of_policies() -> Iterator[Input]:
     for kind, (declared, _) in _POLICY_KINDS.items():
         limited = [
             (path, _to_the_limit(schema), ".".join(path))
-            for path, schema in growable(of_struct(declared))
-            if schema.kind in ("list", "map") and schema.most
+            for path, schema in growable(struct_schema(declared))
+            if schema.kind in ("list", "map") and schema.max_size
         ]
         for (one, grown, label), (other, also, label_too) in combinations(limited, 2):
             if _may_meet(one, other):
@@ -176,7 +176,7 @@ def place(at: Json, path: Path, value: Json) -> None:
 
 
 def _lists_and_maps() -> Iterator[tuple[Path, Grown, str]]:
-    for path, schema in growable(of_struct(Pod)):
+    for path, schema in growable(struct_schema(Pod)):
         if schema.kind != "string" and path[:3] not in _OTHER_CONTAINERS:
             yield from ((path, grown, label) for label, grown in _ways(path, schema))
     yield ("metadata", "annotations", _DEFAULTED), _defaulted, f"metadata.annotations.{_DEFAULTED}"
@@ -227,13 +227,15 @@ def _to_the_limit(schema: Schema) -> Grown:
 
     def grown(size: int) -> Json:
         if schema.kind == "map":
-            return {f"x{index}": "y" * 60 for index in range(schema.most or 0)}
+            return {f"x{index}": "y" * 60 for index in range(schema.max_size or 0)}
         entry = schema.entry or Schema("string")
         if entry.kind == "string":
             # Registries must begin with a host; then all that each list has in common must be compared.
-            prefix = "x.io/" + "x/" * (min(entry.most or 60, 500) // 2 - 8) + "x" if (entry.most or 0) > 100 else "x"
-            return [f"{prefix}{index}" for index in range(schema.most or 0)]
-        return [_full(entry, index) for index in range(schema.most or 0)]
+            prefix = (
+                "x.io/" + "x/" * (min(entry.max_size or 60, 500) // 2 - 8) + "x" if (entry.max_size or 0) > 100 else "x"
+            )
+            return [f"{prefix}{index}" for index in range(schema.max_size or 0)]
+        return [_full(entry, index) for index in range(schema.max_size or 0)]
 
     return grown
 
@@ -260,7 +262,7 @@ def _long_entries(schema: Schema, inner: Path, length: int) -> Grown:
 def _long_to_the_limit(schema: Schema, inner: Path, length: int) -> Grown:
     """The same with as many entries as the schema allows, whatever the size."""
     grown = _long_entries(schema, inner, length)
-    return lambda _: _first_of(grown((schema.most or 0) * (length + 1000)), schema.most or 0)
+    return lambda _: _first_of(grown((schema.max_size or 0) * (length + 1000)), schema.max_size or 0)
 
 
 def _first_of(entries: Json, number: int) -> Json:

@@ -28,7 +28,7 @@ from tests.controlplane.progress import Progress
 from tests.reviews import review_body
 from tests.worst.inputs import place
 from tests.worst.judging import NOW, WAIVER
-from tests.worst.schema import ENTRY, Path, Schema, growable, of_struct
+from tests.worst.schema import ENTRY, Path, Schema, growable, struct_schema
 
 MAX_LOOP_SECONDS: Final = 0.05
 MAX_APART_SECONDS: Final = 1.0
@@ -37,14 +37,14 @@ _NAMESPACE: Final = "shop"
 _CLUSTER_POLICIES: Final = 100
 _POD_POLICIES: Final = 31
 _TEXTS: Final[tuple[Callable[[int, int], str], ...]] = (
-    lambda number, most: f"x.io/*{'a*' * (most // 3)}{number}"[-most:],
-    lambda number, most: f"*{'a*' * (min(most, 250) // 2 - 10)}b{number}",
-    lambda number, most: f"*{'a' * (min(most, 60) // 2)}b{'a' * (min(most, 60) // 4)}{number}*",
-    lambda number, most: f"a{number}*",
-    lambda number, most: f"/{'a/' * (min(most, 400) // 4)}{number}",
-    lambda number, most: f"{'a' * (min(most, 60) // 2)}{number}",
-    lambda number, most: str(number + 1),
-    lambda number, most: f"A{number}",
+    lambda number, max_size: f"x.io/*{'a*' * (max_size // 3)}{number}"[-max_size:],
+    lambda number, max_size: f"*{'a*' * (min(max_size, 250) // 2 - 10)}b{number}",
+    lambda number, max_size: f"*{'a' * (min(max_size, 60) // 2)}b{'a' * (min(max_size, 60) // 4)}{number}*",
+    lambda number, max_size: f"a{number}*",
+    lambda number, max_size: f"/{'a/' * (min(max_size, 400) // 4)}{number}",
+    lambda number, max_size: f"{'a' * (min(max_size, 60) // 2)}{number}",
+    lambda number, max_size: str(number + 1),
+    lambda number, max_size: f"A{number}",
 )
 """Texts for the entries of a policy's lists, the dearest to compare first: a control takes those that it allows."""
 Parameters = dict[str, Any]
@@ -56,12 +56,13 @@ def parameters_at_limits(name: str, first: int = 0) -> Iterator[Parameters]:
 
     first: the number of the first entry, so that no two policies share a check.
     """
-    for path, schema in growable(of_struct(CONTROLS[name].parameters)):
+    for path, schema in growable(struct_schema(CONTROLS[name].parameters)):
         if schema.kind != "list" or ENTRY in path:
             continue
         for text in _TEXTS:
             entries = [
-                _entry(schema.entry or Schema("string"), first + number, text) for number in range(schema.most or 64)
+                _entry(schema.entry or Schema("string"), first + number, text)
+                for number in range(schema.max_size or 64)
             ]
             parameters: Any = {path[-1]: entries}
             for key in reversed(path[:-1]):
@@ -94,7 +95,7 @@ class Large(Struct, frozen=True):
 
 def growing_pods() -> Iterator[Large]:
     """For each list and map of a pod that judging reads, pods in which it grows."""
-    for path, schema in growable(of_struct(Pod)):
+    for path, schema in growable(struct_schema(Pod)):
         if schema.kind in ("list", "map") and path[:3] not in _OTHER_CONTAINERS:
             for place, text in enumerate(_POD_TEXTS):
                 yield Large(f"{'.'.join(path)} {place}", partial(_pod, path, schema, text))
@@ -136,7 +137,7 @@ def _full(schema: Schema, number: int, key: str, text: Callable[[int, str], str]
     return {name: _full(field, number, name, text) for name, field in schema.fields.items()}
 
 
-def dearest(control: str, parameters: Parameters, pods: Sequence[Large], most: int) -> list[Large]:
+def dearest(control: str, parameters: Parameters, pods: Sequence[Large], count: int) -> list[Large]:
     """The pods that a check costs most, by what a few entries cost it."""
     check = compile_policy(_policy(ClusterPodPolicy, "p", control, parameters)).rules[0].check
     seconds: list[tuple[float, int]] = []
@@ -148,23 +149,23 @@ def dearest(control: str, parameters: Parameters, pods: Sequence[Large], most: i
         began = time.thread_time()
         check(review.pod, containers)
         seconds.append((time.thread_time() - began, place_of))
-    return [pods[place_of] for _, place_of in sorted(seconds, reverse=True)[:most]]
+    return [pods[place_of] for _, place_of in sorted(seconds, reverse=True)[:count]]
 
 
 def policies_at_limits(
-    control: str, which: int, of_cluster: int = _CLUSTER_POLICIES, most: int = _POD_POLICIES
+    control: str, which: int, cluster_policies: int = _CLUSTER_POLICIES, pod_policies: int = _POD_POLICIES
 ) -> PolicySet:
     """As many PodPolicies as a namespace may have, each with a list of a control at its limit; beside them 100
     ClusterPodPolicies, and a waiver by an image of the pod.
 
     which: the number of the list, as `parameters_at_limits` gives them.
-    of_cluster, most: the number of ClusterPodPolicies, and of PodPolicies.
+    cluster_policies, pod_policies: the number of ClusterPodPolicies, and of PodPolicies.
     """
-    made: list[Any] = [_cluster_policy(number) for number in range(of_cluster)]
+    made: list[Any] = [_cluster_policy(number) for number in range(cluster_policies)]
     waived = {"controls": [control], "policies": ["p0"], "match": {"images": ["*.io/a*a*a*0"]}}
     waiver = {"metadata": {"name": "w"}, "spec": WAIVER["spec"] | waived}
     made.append(msgspec.convert(waiver, PolicyWaiver))
-    for number in range(most):
+    for number in range(pod_policies):
         parameters = next(islice(parameters_at_limits(control, 1000 * number), which, None))
         policy = _policy(PodPolicy, f"p{number}", control, parameters)
         if list(limit_problems(policy, PolicySet.of(made))):
@@ -209,13 +210,13 @@ async def seconds_of(policies: PolicySet, path: str, body: bytes) -> Seconds:
 def _entry(schema: Schema, number: int, text: Callable[[int, int], str]) -> Any:
     match schema.kind:
         case "string":
-            return text(number, schema.most or 60)
+            return text(number, schema.max_size or 60)
         case "number":
             return number + 1
         case "boolean":
             return True
         case "list":
-            count = schema.most or 1
+            count = schema.max_size or 1
             return [_entry(schema.entry or Schema("string"), number * count + one, text) for one in range(count)]
         case "map":
             return {}
@@ -236,7 +237,7 @@ class Part(Struct, frozen=True):
     number: int = 1
     of: int = 1
 
-    def of_all(self, things: Sequence[T]) -> Sequence[T]:
+    def entries(self, things: Sequence[T]) -> Sequence[T]:
         """Those of the things that are in this part."""
         return things[self.number - 1 :: self.of]
 
@@ -245,7 +246,7 @@ def over_limits(only: str, progress: Progress, part: Part) -> Iterator[str]:
     """For each list of each control whose name has `only`: a line for each review over a bound."""
     pods = list(growing_pods())
     bodies: dict[str, bytes] = {}
-    for control in part.of_all(list(CONTROLS)):
+    for control in part.entries(list(CONTROLS)):
         for which, parameters in enumerate(parameters_at_limits(control) if only in control else ()):
             progress.show(f"{control} with its lists at their limits")
             policies = policies_at_limits(control, which)

@@ -115,10 +115,10 @@ def over_bounds(cost: Cost) -> list[str]:
 
 def grows_faster(small: Cost, large: Cost, ratio: float) -> list[str]:
     """What grows faster than the bytes, in words, from one review to another that has `ratio` times its bytes."""
-    most = ratio**MAX_EXPONENT
+    max_ratio = ratio**MAX_EXPONENT
     wrong: list[str] = []
-    if large.seconds > _SMALL_SECONDS and large.seconds > most * max(small.seconds, _SMALL_SECONDS / ratio):
+    if large.seconds > _SMALL_SECONDS and large.seconds > max_ratio * max(small.seconds, _SMALL_SECONDS / ratio):
         wrong.append(f"{large.seconds / max(small.seconds, 1e-6):.0f} times the CPU for {ratio:.0f} times the bytes")
-    if large.memory > _SMALL_BYTES and large.memory > most * max(small.memory, _SMALL_BYTES / 4):
+    if large.memory > _SMALL_BYTES and large.memory > max_ratio * max(small.memory, _SMALL_BYTES / 4):
         wrong.append(f"{large.memory / max(small.memory, 1):.0f} times the memory for {ratio:.0f} times the bytes")
     return wrong

@@ -23,13 +23,13 @@ KEY = "{}"
 class Schema(Struct, frozen=True):
     """A type. `fields` are those of an object, `entry` is the type of a list's or map's entries.
 
-    `most` is how many entries or characters it may have, None where the schema has no limit.
+    `max_size` is how many entries or characters it may have, None where the schema has no limit.
     """
 
     kind: Kind
     fields: dict[str, "Schema"] = {}
     entry: "Schema | None" = None
-    most: int | None = None
+    max_size: int | None = None
 
 
 STRING = Schema("string")
@@ -43,39 +43,39 @@ _SCALARS: dict[str, Kind] = {
 }
 
 
-def of_kubernetes(name: str) -> Schema:
+def kubernetes_schema(name: str) -> Schema:
     """A type of the kubernetes package, such as V1PodSpec, list[V1Volume] or dict(str, str)."""
     if listed := re.fullmatch(r"[Ll]ist\[(.+)\]", name):
-        return Schema("list", entry=of_kubernetes(listed[1]))
+        return Schema("list", entry=kubernetes_schema(listed[1]))
     if mapped := re.fullmatch(r"[Dd]ict[\[(]str, (.+)[\])]", name):
-        return Schema("map", entry=of_kubernetes(mapped[1]))
+        return Schema("map", entry=kubernetes_schema(mapped[1]))
     if name in _SCALARS:
         return Schema(_SCALARS[name])
     model: Any = getattr(kubernetes.client, name)
-    fields = {model.attribute_map[field]: of_kubernetes(type_) for field, type_ in model.openapi_types.items()}
+    fields = {model.attribute_map[field]: kubernetes_schema(type_) for field, type_ in model.openapi_types.items()}
     return Schema("object", fields)
 
 
-def of_struct(declared: Any) -> Schema:
+def struct_schema(declared: Any) -> Schema:
     """A msgspec type, with the limits that it has."""
     return _type_schema(inspect.type_info(declared), None)
 
 
-def _type_schema(type_: inspect.Type, most: int | None) -> Schema:
+def _type_schema(type_: inspect.Type, max_size: int | None) -> Schema:
     match type_:
         case inspect.Metadata(type=inner):
-            return _type_schema(inner, most)
+            return _type_schema(inner, max_size)
         case inspect.UnionType(types=types):
-            schemas = [_type_schema(one, most) for one in types if not isinstance(one, inspect.NoneType)]
+            schemas = [_type_schema(one, max_size) for one in types if not isinstance(one, inspect.NoneType)]
             return max(schemas, key=lambda schema: _PREFERRED.index(schema.kind))
         case inspect.StructType(fields=fields):
             return Schema("object", {field.encode_name: _type_schema(field.type, None) for field in fields})
         case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
-            return Schema("list", entry=_type_schema(item, None), most=type_.max_length)
+            return Schema("list", entry=_type_schema(item, None), max_size=type_.max_length)
         case inspect.DictType(value_type=value):
-            return Schema("map", entry=_type_schema(value, None), most=type_.max_length)
+            return Schema("map", entry=_type_schema(value, None), max_size=type_.max_length)
         case inspect.StrType():
-            return Schema("string", most=type_.max_length)
+            return Schema("string", max_size=type_.max_length)
         case inspect.BoolType():
             return Schema("boolean")
         case inspect.IntType() | inspect.FloatType():
@@ -99,5 +99,5 @@ def growable(schema: Schema, path: Path = ()) -> Iterator[tuple[Path, Schema]]:
 
 def pod_schema() -> Schema:
     """A pod, as the API declares it."""
-    fields = {"metadata": of_kubernetes("V1ObjectMeta"), "spec": of_kubernetes("V1PodSpec")}
+    fields = {"metadata": kubernetes_schema("V1ObjectMeta"), "spec": kubernetes_schema("V1PodSpec")}
     return Schema("object", fields)

@@ -9,7 +9,7 @@ import pytest
 from sekisho.policies import ClusterPodPolicy
 from sekisho.policies.crd import RESOURCES, resource_schema
 from tests.worst.inputs import pairs_of_policies, policies
-from tests.worst.schema import ENTRY, KEY, Path, growable, of_struct
+from tests.worst.schema import ENTRY, KEY, Path, growable, struct_schema
 
 
 def growing(schema: dict[str, Any], path: Path = ()) -> Iterator[Path]:
@@ -39,8 +39,8 @@ def test_every_list_map_and_string_of_a_policy_grows(kind: str) -> None:
 def test_all_pairs_of_lists_in_a_policy_are_tried_except_those_of_two_controls() -> None:
     limited = [
         ".".join(path)
-        for path, schema in growable(of_struct(ClusterPodPolicy))
-        if schema.kind in ("list", "map") and schema.most
+        for path, schema in growable(struct_schema(ClusterPodPolicy))
+        if schema.kind in ("list", "map") and schema.max_size
     ]
     names = {one.name for one in pairs_of_policies()}
     left_out = [pair for pair in combinations(limited, 2) if "ClusterPodPolicy: " + " and ".join(pair) not in names]

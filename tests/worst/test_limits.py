@@ -23,7 +23,7 @@ from tests.worst.limits import (
     policies_at_limits,
     seconds_of,
 )
-from tests.worst.schema import ENTRY, growable, of_struct
+from tests.worst.schema import ENTRY, growable, struct_schema
 
 DEAREST = ("hostPathVolumes", "resourceClaims", "sysctls", "secretsInEnv")
 """The controls that compared most; `make worst` tries all."""
@@ -60,7 +60,7 @@ def test_lists_at_their_limits_in_many_policies_take_no_more_than_a_review_may(c
 
 @pytest.mark.parametrize(("control", "policies"), [("sysctls", 1), ("resourceClaims", 4), ("sysctls", 31)])
 def test_no_review_that_is_judged_at_once_holds_the_loop(control: str, policies: int) -> None:
-    enforced = policies_at_limits(control, 0, of_cluster=0, most=policies)
+    enforced = policies_at_limits(control, 0, cluster_policies=0, pod_policies=policies)
     dear = dearest(control, next(parameters_at_limits(control)), list(growing_pods()), 3)
     bodies = [body for body in (largest_quick(large, enforced) for large in dear) if body is not None]
     assert bodies
@@ -98,7 +98,7 @@ def test_every_list_of_patterns_in_a_policy_is_tried() -> None:
     lists = {
         (name, path[0])
         for name, control in CONTROLS.items()
-        for path, schema in growable(of_struct(control.parameters))
+        for path, schema in growable(struct_schema(control.parameters))
         if schema.kind == "list" and ENTRY not in path
     }
     few_values = {
@@ -119,6 +119,6 @@ def test_every_list_of_patterns_in_a_policy_is_tried() -> None:
 
 
 def test_the_parts_of_a_run_have_each_input_exactly_one_time() -> None:
-    parts = [Part(number, 4).of_all(range(10)) for number in range(1, 5)]
+    parts = [Part(number, 4).entries(range(10)) for number in range(1, 5)]
     assert sorted(one for part in parts for one in part) == list(range(10))
-    assert Part().of_all(range(10)) == range(10)
+    assert Part().entries(range(10)) == range(10)

@@ -354,8 +354,8 @@ def written_at(review: Review) -> TemplatePath:
     """Where the pod template is in the object that the pod's user writes; empty where that is the pod itself."""
     if not review.is_pod:
         owner = _controller(review.metadata.owner_references)
-        of_cron_job = owner is not None and (review.kind.kind, owner.kind) == ("Job", "CronJob")
-        return POD_TEMPLATES[("batch", "CronJob") if of_cron_job else (review.kind.group, review.kind.kind)]
+        is_of_cron_job = owner is not None and (review.kind.kind, owner.kind) == ("Job", "CronJob")
+        return POD_TEMPLATES[("batch", "CronJob") if is_of_cron_job else (review.kind.group, review.kind.kind)]
     return written_by_owner(review.metadata.owner_references)
 
 

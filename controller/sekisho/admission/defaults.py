@@ -133,9 +133,9 @@ def fill(
         _fill_metadata(patch, pod.metadata, others)
         _fill_volumes(patch, pod.spec, others)
     if lists is None:
-        of_all = _for_containers(defaults, inherited)
+        defaults_of_all = _for_containers(defaults, inherited)
         for ref in containers:
-            _fill_container(patch, pod, ref, of_all, others)
+            _fill_container(patch, pod, ref, defaults_of_all, others)
     else:
         inherited |= {key for key in _INHERITED if _pod_value(pod, key) is not None}
         for ref, own in zip(containers, lists, strict=True):

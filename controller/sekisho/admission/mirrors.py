@@ -29,7 +29,7 @@ def mirror_images(pod: Pod, plan: Plan, context: Context, only: frozenset[str] |
     if not plan.has_mirrors:
         return []
     mirrors = _by_registry(plan)
-    served = {tuple(parse_pattern(default.value).segments) for of_one in mirrors.values() for default in of_one}
+    served = {tuple(parse_pattern(default.value).segments) for defaults in mirrors.values() for default in defaults}
     is_exempt: IsDefaultExempt | None = None
     changed = []
     for placed in images_of(pod, only):

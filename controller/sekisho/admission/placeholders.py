@@ -84,6 +84,6 @@ def _triggered(pod: Pod, text: str | None) -> Iterator[str]:
         if path["name"] is not None:
             yield path["name"]
             continue
-        of_kind = (pod.spec.init_containers if "initContainers" in trigger.field_path else pod.spec.containers) or []
-        if int(path["index"]) < len(of_kind):
-            yield of_kind[int(path["index"])].name
+        containers = (pod.spec.init_containers if "initContainers" in trigger.field_path else pod.spec.containers) or []
+        if int(path["index"]) < len(containers):
+            yield containers[int(path["index"])].name

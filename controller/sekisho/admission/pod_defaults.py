@@ -185,8 +185,8 @@ _ADDED_TOLERATIONS: Final = tuple(
 def _with_tolerations(spec: PodSpec) -> PodSpec:
     """The spec with the tolerations that the plugin DefaultTolerationSeconds adds where the pod has none like them."""
     own = spec.tolerations or []
-    of_executing = {toleration.key for toleration in own if toleration.effect in ("", _NO_EXECUTE)}
-    added = [one for one in _ADDED_TOLERATIONS if "" not in of_executing and one.key not in of_executing]
+    own_keys = {toleration.key for toleration in own if toleration.effect in ("", _NO_EXECUTE)}
+    added = [one for one in _ADDED_TOLERATIONS if "" not in own_keys and one.key not in own_keys]
     return replace(spec, tolerations=[*own, *added]) if added else spec
 
 

@@ -107,10 +107,10 @@ def review_policy(
         return denied_policy(review, Problem("", "is nested too deeply"))
     if policy is None:
         return allowed_policy(review)
-    of_authority = warnings_about(policy, now) if isinstance(policy, ImageAuthority) else ()
+    authority_warnings = warnings_about(policy, now) if isinstance(policy, ImageAuthority) else ()
     warnings = advice(policy, policies, exempt, verifies_images=verifies_images)
     impact = impact_warnings(policy, review.old_object)
-    return allowed_policy(review, [*impact, *warnings, *past_allowances(policy, now), *of_authority])
+    return allowed_policy(review, [*impact, *warnings, *past_allowances(policy, now), *authority_warnings])
 
 
 def _verified(

@@ -75,13 +75,13 @@ def judge(
         old_containers, old = timed(container_refs(old.spec), check_time), with_time_checks(old, check_time)
     now, before = (pod, containers), (old or pod, old_containers)
     violations: list[Violation] = []
-    of_step = MAX_FINDINGS if old is not None and max_findings >= MAX_FINDINGS else None
+    max_of_step = MAX_FINDINGS if old is not None and max_findings >= MAX_FINDINGS else None
     begin_findings(max_findings)
     try:
         for step in steps:
             if check_time is not None:
                 check_time()
-            findings = step.check(pod, containers) if old is None else _not_excused(step, now, before, of_step)
+            findings = step.check(pod, containers) if old is None else _not_excused(step, now, before, max_of_step)
             if findings:
                 if len(violations) + len(findings) * len(step.required_by) > max_findings:
                     raise ManyFindingsError("they are too many")

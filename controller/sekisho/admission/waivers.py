@@ -104,18 +104,18 @@ class Exemptions:
             (waiver for waiver in dict.fromkeys(waivers) if now < waiver.expires and waiver.selects(pod)),
             key=lambda waiver: waiver.name,
         )
-        of_all: list[int] = []
+        for_all: list[int] = []
         self._by_name: dict[str, list[int]] = {}
         self._by_image: dict[tuple[str, ...], list[int]] = {}
         for index, waiver in enumerate(self.waivers):
             if not (waiver.containers or waiver.images):
-                of_all.append(index)
+                for_all.append(index)
             for name in waiver.containers:
                 self._by_name.setdefault(name, []).append(index)
             if not waiver.containers:
                 for literal in waiver.literals:
                     self._by_image.setdefault(literal, []).append(index)
-        self._of_all = tuple(of_all)
+        self._for_all = tuple(for_all)
         self._groups: dict[tuple[str, str | None], Group] = {}
         self._firsts: dict[tuple[Group, str, str | None], dict[str, int]] = {}
         self._members: dict[Group, frozenset[int]] = {}
@@ -141,7 +141,7 @@ class Exemptions:
 
     def policies(self, control: str, container: Container | None) -> Set[str]:
         """The policies from whose control a container, or with None the pod itself, is exempt for every value."""
-        return self._first(self._of_all, control).keys() | self._first(self.group(container), control).keys()
+        return self._first(self._for_all, control).keys() | self._first(self.group(container), control).keys()
 
     def of(self, policies: tuple[str, ...], finding: Finding, container: Container | None) -> Exempt:
         """For which of a finding's policies waivers exempt a container, or with None the pod itself.
@@ -155,7 +155,7 @@ class Exemptions:
         known = self._exempt.get(key)
         if known is None:
             values = (None,) if value is None else (None, value)
-            firsts = [self._first(exempted, control, one) for exempted in (self._of_all, group) for one in values]
+            firsts = [self._first(exempted, control, one) for exempted in (self._for_all, group) for one in values]
             waivers = [
                 (policy, self.waivers[index])
                 for policy in (policies if any(firsts) else ())

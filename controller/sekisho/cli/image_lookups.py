@@ -55,7 +55,7 @@ class ImageLookups:
         self._settings = Settings(_LOOPBACK, _tls(ca_file))
         self._entries = _credentials(config)
         self._evidence: dict[str, ImageFacts | Unknown] = {}
-        self._of_named: dict[str, ImageFacts | Unknown] = {}
+        self._webhook_evidence: dict[str, ImageFacts | Unknown] = {}
         """The evidence about images of registries that the webhook would connect to."""
         self._digests: dict[Reference, str] = {}
         self._runner = asyncio.Runner()
@@ -72,7 +72,12 @@ class ImageLookups:
     def trust(self) -> Trust:
         """What the webhook would know now: it connects only to registries that administrators name."""
         return Trust(
-            self.authorities, self._of_named, datetime.now(UTC), self._digests, self._registries, self._predicates
+            self.authorities,
+            self._webhook_evidence,
+            datetime.now(UTC),
+            self._digests,
+            self._registries,
+            self._predicates,
         )
 
     def catalogs(self) -> Catalogs:
@@ -114,8 +119,8 @@ class ImageLookups:
                 result = _result(reference, tags, evidence)
                 self._keep(reference, result)
                 for digest in result.platforms if isinstance(result, ImageFacts) else ():
-                    of_platform = replace(reference, digest=digest)
-                    self._keep(of_platform, _result(of_platform, tags, evidence))
+                    platform_image = replace(reference, digest=digest)
+                    self._keep(platform_image, _result(platform_image, tags, evidence))
         finally:
             await evidence.close()
             await client.close()
@@ -123,7 +128,7 @@ class ImageLookups:
     def _keep(self, reference: Reference, result: ImageFacts | Unknown) -> None:
         self._evidence[_key(reference)] = result
         if reference.registry in self._registries:
-            self._of_named[_key(reference)] = result
+            self._webhook_evidence[_key(reference)] = result
 
 
 def _key(reference: Reference) -> str:

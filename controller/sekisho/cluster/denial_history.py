@@ -123,7 +123,7 @@ class DenialHistory:
     """The denials that Events report, kept up to date one Event at a time."""
 
     def __init__(self) -> None:
-        self._of_event: dict[str, Denial] = {}
+        self._by_event: dict[str, Denial] = {}
         self._reports: dict[tuple[str, ...], dict[str, Denial]] = {}
         """By the denials' keys, and by the names of the Events."""
         self._totals: dict[tuple[str, ...], Denial] = {}
@@ -135,7 +135,7 @@ class DenialHistory:
         self.remove(name)
         denial = _denial_of(event)
         if denial is not None:
-            self._of_event[name] = denial
+            self._by_event[name] = denial
             key = denial.key
             self._reports.setdefault(key, {})[name] = denial
             if key in self._totals:
@@ -144,7 +144,7 @@ class DenialHistory:
 
     def remove(self, name: str) -> None:
         """Remove an Event, if it is there."""
-        denial = self._of_event.pop(name, None)
+        denial = self._by_event.pop(name, None)
         if denial is not None:
             self._changed.add(denial.key)
             self._totals.pop(denial.key, None)

@@ -91,8 +91,8 @@ async def exempt_namespaces(api: ApiClient, labels: Mapping[str, Labels]) -> fro
         return EXEMPT_NAMESPACES
     return EXEMPT_NAMESPACES.union(
         name
-        for name, of_namespace in labels.items()
-        if not any(selects is None or selects(of_namespace) for selects in selectors)
+        for name, namespace_labels in labels.items()
+        if not any(selects is None or selects(namespace_labels) for selects in selectors)
     )
 
 

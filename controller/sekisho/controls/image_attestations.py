@@ -224,14 +224,14 @@ class _Kind(Struct, frozen=True, eq=False):
 
 def _compiled(field: str, rule: AttestationRule, resolves: bool) -> ImageRule:
     by, kind = _verified(f"{field}.by", rule.by), _kind(field, rule)
-    of_all = by.all_of is not None
-    groups = tuple((name,) for name in by.names) if of_all else (by.names,)
+    are_all_needed = by.all_of is not None
+    groups = tuple((name,) for name in by.names) if are_all_needed else (by.names,)
     return ImageRule(
         field=field,
         patterns=patterns_of(f"{field}.images", rule.images),
-        requires=kind.requires.replace("{names}", words(by.names, "and" if of_all else "or")),
+        requires=kind.requires.replace("{names}", words(by.names, "and" if are_all_needed else "or")),
         names=by.names,
-        required=len(by.names) if of_all else 1,
+        required=len(by.names) if are_all_needed else 1,
         kind="attestations",
         attached=kind.attached,
         judge=partial(_judge, groups, kind),

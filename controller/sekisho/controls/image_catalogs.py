@@ -199,9 +199,9 @@ def _fault_in(
 ) -> Fault | None:
     """Why one catalog does not certify an image; None if it does."""
     name = f"{reference.registry}/{reference.repository}"
-    of_repository = catalog.by_repository.get(name, ())
+    entries = catalog.by_repository.get(name, ())
     signed = [one for one in catalog.signed if one.pattern.covers(reference)]
-    if not of_repository and not signed:
+    if not entries and not signed:
         return Fault(
             f"is not certified: {catalog.title} has no entry for {name}",
             f"use a certified image, or have {catalog.owner} certify it",

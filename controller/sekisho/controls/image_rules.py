@@ -257,9 +257,9 @@ def _platforms_fault(
 ) -> Fault | None:
     """Why a platform of an index does not meet a rule; None if all do."""
     for digest, name in platforms.items():
-        of_platform = replace(reference, digest=digest)
-        lookup = Lookup(of_platform, (*rule.names, *rule.others))
-        facts = trust.evidence.get(evidence_key(of_platform) or "")
+        platform_image = replace(reference, digest=digest)
+        lookup = Lookup(platform_image, (*rule.names, *rule.others))
+        facts = trust.evidence.get(evidence_key(platform_image) or "")
         if facts is None:
             return Fault(f"has a platform, {name}, that is not verified yet", "try again", lookup)
         if isinstance(facts, Unknown):

@@ -58,7 +58,7 @@ def keep(
             documents[one.vex.issued, signers].append(one)
         else:
             others[one.predicate_type, one.build, frozenset(one.values.items()), signers].append(one)
-    newest = [_unless_outdated(_newest_scan(of_signer), large_scan) for of_signer in scans.values()]
+    newest = [_unless_outdated(_newest_scan(scans_of_signer), large_scan) for scans_of_signer in scans.values()]
     kept = _first(_ranked_scans(newest), MAX_SCANS, MAX_SCANS_BYTES)
     problems = [VEX_UNREAD] if may_hide_vex else []
     read_documents = () if may_hide_vex else documents.values()
@@ -87,10 +87,10 @@ def _kept_documents(ranked: _Ranked) -> list[Attestation]:
     return [*kept, Attestation(unkept[0].predicate_type, by_all, vex=Vex(issued, problem=VEX_UNKEPT))]
 
 
-def _newest_scan(of_signer: Sequence[Attestation]) -> Attestation:
+def _newest_scan(scans_of_signer: Sequence[Attestation]) -> Attestation:
     """The newest scan; of several at the same time, what they show together."""
-    finished = max(one.scan.finished for one in of_signer if one.scan is not None)
-    newest = [one for one in of_signer if one.scan is not None and one.scan.finished == finished]
+    finished = max(one.scan.finished for one in scans_of_signer if one.scan is not None)
+    newest = [one for one in scans_of_signer if one.scan is not None and one.scan.finished == finished]
     return replace(_listed_first(newest), scan=united_scans([one.scan for one in newest if one.scan is not None]))
 
 
@@ -132,7 +132,7 @@ def _ranked_scans(scans: Iterable[Attestation]) -> _Ranked:
     for one, scan in listed:
         for by in one.signatures:
             times[by.authority, scan.scanner].add(scan.finished)
-    turns = {key: sorted(of_key, reverse=True) for key, of_key in times.items()}
+    turns = {key: sorted(times_of_key, reverse=True) for key, times_of_key in times.items()}
     ranked: _Ranked = [
         (
             (

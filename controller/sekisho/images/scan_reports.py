@@ -221,10 +221,10 @@ def _deny_unrecognized(results: Sequence[_TrivyResult], os: _TrivyOs | None) -> 
     https://github.com/aquasecurity/trivy/blob/main/pkg/scan/ospkg/scan.go
     """
     is_compared = os is not None and _COMPARED.fullmatch(os.family) is not None
-    of_system = [one for one in results if os is not None and _is_of_system(one, os)]
-    if any(one.vulnerabilities or (is_compared and _lists_packages(one)) for one in of_system):
+    system_results = [one for one in results if os is not None and _is_of_system(one, os)]
+    if any(one.vulnerabilities or (is_compared and _lists_packages(one)) for one in system_results):
         return
-    if of_system:
+    if system_results:
         raise ReportError(Scanner.TRIVY, UNLISTED if is_compared else NO_SYSTEM_PACKAGES)
     if not any(one.kind in _PACKAGES or one.vulnerabilities for one in results):
         raise ReportError(Scanner.TRIVY, NO_PACKAGES)

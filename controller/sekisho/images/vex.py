@@ -196,8 +196,8 @@ def exclusions_of(documents: Iterable[Vex], now: datetime) -> Exclusions:
     excluded: set[str] = set()
     affecting: set[str] = set()
     is_complete = True
-    for issued, of_time in groupby(ordered, _issued):
-        at_once = list(of_time)
+    for issued, issued_together in groupby(ordered, _issued):
+        at_once = list(issued_together)
         is_complete = is_complete and not any(one.problem for one in at_once)
         affecting |= {name for one in at_once for name in one.affecting.split()} - excluded
         others = {name for one in at_once for name in one.excluded.split()} - affecting

@@ -59,7 +59,7 @@ def read_folder(folder: Path, excluded: Excluded) -> Folder:
     """The files of a folder. Raises OSError."""
     files: list[Path] = []
     passed_over: list[PassedOver] = []
-    of_kustomize: list[Kustomization] = []
+    kustomizations: list[Kustomization] = []
     charts: list[Path] = []
     for file in sorted(folder.rglob("*")):
         named_kustomization = file.name in NAMES
@@ -70,16 +70,16 @@ def read_folder(folder: Path, excluded: Excluded) -> Folder:
         elif chart_of(file) is not None:
             passed_over.append(PassedOver(str(file), Reason.TEMPLATE))
         elif named_kustomization and (kustomization := read_kustomization(file)) is not None:
-            of_kustomize.append(kustomization)
+            kustomizations.append(kustomization)
             passed_over.append(PassedOver(str(file), Reason.KUSTOMIZATION))
         else:
             charts += [file.parent] if file.name == _CHART and not _is_part_of_chart(file.parent) else []
             files.append(file)
-    patches = patches_of(of_kustomize)
+    patches = patches_of(kustomizations)
     is_patch = [Path(os.path.normpath(file)) in patches for file in files] if patches else [False] * len(files)
     passed_over += (PassedOver(str(file), Reason.PATCH) for file, patch in zip(files, is_patch, strict=True) if patch)
     read = tuple(file for file, patch in zip(files, is_patch, strict=True) if not patch)
-    return Folder(read, tuple(passed_over), tuple(charts), tuple(of_kustomize))
+    return Folder(read, tuple(passed_over), tuple(charts), tuple(kustomizations))
 
 
 def _is_part_of_chart(folder: Path) -> bool:

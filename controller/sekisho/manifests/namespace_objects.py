@@ -57,8 +57,8 @@ def objects_in(
             if manifest.kind == "LimitRange":
                 limits = _typed(manifest, _LimitRangeObject)
                 meta = limits.metadata
-                of_namespace = ranges.setdefault(meta.namespace or namespace, {})
-                of_namespace[meta.name] = limit_range(meta.name, limits.spec.limits or ())
+                ranges_of_namespace = ranges.setdefault(meta.namespace or namespace, {})
+                ranges_of_namespace[meta.name] = limit_range(meta.name, limits.spec.limits or ())
             elif manifest.kind == "ServiceAccount":
                 account = _typed(manifest, _ServiceAccountObject)
                 meta = account.metadata
@@ -71,7 +71,8 @@ def objects_in(
                 problems.append(_ignored(manifest, error))
     return {
         name: NamespaceObjects(
-            tuple(of_name for _, of_name in sorted(ranges.get(name, {}).items())), accounts.get(name, {})
+            tuple(item for _, item in sorted(ranges.get(name, {}).items())),
+            accounts.get(name, {}),
         )
         for name in ranges.keys() | accounts.keys()
     }

@@ -26,7 +26,7 @@ class AuditMetrics:
             ["state"],
             registry=registry,
         )
-        self._of_policy = Gauge(
+        self._policy_impact = Gauge(
             "sekisho_controller_policy_impact_pods",
             "The same for each ClusterPodPolicy that applies to pods.",
             ["policy", "state"],
@@ -51,9 +51,9 @@ class AuditMetrics:
         titles = [one.title for one in records if isinstance(one.policy, ClusterPodPolicy)]
         impacts = [(result.policies[title], title) for title in titles if title in result.policies]
         impacts.sort(key=lambda impact: (-impact[0].denied, impact[1]))
-        self._of_policy.clear()
+        self._policy_impact.clear()
         for impact, title in islice(impacts, MAX_POLICIES):
-            _set(self._of_policy, (title,), impact)
+            _set(self._policy_impact, (title,), impact)
         self._ended.set(time.time())
         self._seconds.set(seconds)
 

@@ -119,7 +119,7 @@ def waivers_in_effect(records: Iterable[Record], now: datetime) -> dict[str, tup
     in_effect: dict[str, list[WaiverInEffect]] = {}
     for waiver in sorted(waivers, key=lambda waiver: (waiver.spec.expires, waiver.title)):
         for title in waiver.spec.policies:
-            of_policy = in_effect.setdefault(title, [])
-            if len(of_policy) < MAX_WAIVERS:
-                of_policy.append(WaiverInEffect(waiver.title, rfc3339(waiver.spec.expires)))
-    return {title: tuple(of_policy) for title, of_policy in in_effect.items()}
+            waivers_of_policy = in_effect.setdefault(title, [])
+            if len(waivers_of_policy) < MAX_WAIVERS:
+                waivers_of_policy.append(WaiverInEffect(waiver.title, rfc3339(waiver.spec.expires)))
+    return {title: tuple(waivers_of_policy) for title, waivers_of_policy in in_effect.items()}

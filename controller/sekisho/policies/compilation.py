@@ -223,8 +223,8 @@ def _defaults(policy: ClusterPodPolicy | PodPolicy, minor: int, labelled: Level 
         that neither that level nor the policy's own controls restrict.
     """
     own = {name: getattr(policy.spec.controls, name) for name in _own_controls(policy.spec)}
-    of_level = {Level.PRIVILEGED: (), Level.BASELINE: ("seccompProfile",)}.get(labelled or Level.RESTRICTED)
-    restricting = None if of_level is None else {*of_level, *own}
+    level_controls = {Level.PRIVILEGED: (), Level.BASELINE: ("seccompProfile",)}.get(labelled or Level.RESTRICTED)
+    restricting = None if level_controls is None else {*level_controls, *own}
     off = {name for name, named in own.items() if named.enforcement == ControlEnforcement.OFF}
     token = own.get("serviceAccountToken")
     return compile_defaults(

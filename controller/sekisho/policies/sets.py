@@ -69,8 +69,8 @@ def _signature_rules(
     rules: Iterable[tuple[bool, ImageRule]], catalogs: Iterable[Catalog]
 ) -> tuple[ImageRule, ...] | None:
     """The rules on signatures; None if there are more than MAX_RULES."""
-    of_catalogs = (entry.rule for catalog in catalogs for entry in catalog.signed)
-    distinct = _distinct([*(rule for _, rule in rules if not rule.predicates), *of_catalogs])
+    catalog_rules = (entry.rule for catalog in catalogs for entry in catalog.signed)
+    distinct = _distinct([*(rule for _, rule in rules if not rule.predicates), *catalog_rules])
     return distinct if len(distinct) <= MAX_RULES else None
 
 

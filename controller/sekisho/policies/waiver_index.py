@@ -61,5 +61,5 @@ def _most_compared(waivers: Iterable[CompiledWaiver]) -> int:
     for waiver in waivers:
         for literal in waiver.literals:
             by_literal[literal] += len(waiver.images)
-    of_all = by_literal.pop((), 0)
-    return of_all + max(by_literal.values(), default=0)
+    without_literal = by_literal.pop((), 0)
+    return without_literal + max(by_literal.values(), default=0)

@@ -12,7 +12,14 @@ import asyncio
 from msgspec import Struct
 
 from sekisho.images.evidence import MAX_PROBLEM_LENGTH
-from sekisho.registry.candidates import MAX_ATTESTATION_BYTES, Candidates, Wanted, joined, of_referrers, of_tag
+from sekisho.registry.candidates import (
+    MAX_ATTESTATION_BYTES,
+    Candidates,
+    Wanted,
+    candidates_of_referrers,
+    candidates_of_tag,
+    joined,
+)
 from sekisho.registry.client import Referrers, RegistryClient, Repository
 from sekisho.registry.errors import Failure, RegistryError
 
@@ -84,7 +91,7 @@ async def find_tagged(
     """
     first = listed.candidates
     sources: tuple[Candidates, ...] = ()
-    reads = [of_tag(client, repository, digest, "sig", wanted)] if needs_signature else []
+    reads = [candidates_of_tag(client, repository, digest, "sig", wanted)] if needs_signature else []
     if not listed.has_fallback:
         reads.append(_fallback_tag(client, repository, digest, wanted, (first,)))
     # All end before this raises: the caller gives the room back then.
@@ -127,7 +134,7 @@ async def _find_by_list(
         referrers = None
     if referrers is None:
         return None, None
-    return await of_referrers(client, repository, referrers, "referrers", wanted, _remaining_bytes(())), None
+    return await candidates_of_referrers(client, repository, referrers, "referrers", wanted, _remaining_bytes(())), None
 
 
 async def _fallback_tag(
@@ -142,13 +149,13 @@ async def _fallback_tag(
         return _unread(error)
     known = {candidate.digest for source in sources for candidate in source.candidates}
     others = Referrers(tuple(one for one in referrers.descriptors if one.digest not in known), referrers.omitted)
-    return await of_referrers(client, repository, others, "fallback tag", wanted, _remaining_bytes(sources))
+    return await candidates_of_referrers(client, repository, others, "fallback tag", wanted, _remaining_bytes(sources))
 
 
 async def _attestation_tag(
     client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None, sources: tuple[Candidates, ...]
 ) -> Candidates:
-    return await of_tag(client, repository, digest, "att", wanted, _remaining_bytes(sources))
+    return await candidates_of_tag(client, repository, digest, "att", wanted, _remaining_bytes(sources))
 
 
 def _remaining_bytes(sources: tuple[Candidates, ...]) -> int:

@@ -93,7 +93,7 @@ class _Layers(Struct, frozen=True, gc=False):
     omitted: tuple[_Layer, ...]
 
 
-async def of_referrers(
+async def candidates_of_referrers(
     client: RegistryClient,
     repository: Repository,
     referrers: Referrers,
@@ -119,7 +119,7 @@ async def of_referrers(
     return joined(listed, await _read_layers(client, repository, attached, wanted, max_attestation_bytes))
 
 
-async def of_tag(
+async def candidates_of_tag(
     client: RegistryClient,
     repository: Repository,
     digest: str,

@@ -27,8 +27,8 @@ class Connections:
         self.http = HttpClient(settings, self.worker.give_way)
         self.large = Turns(MAX_LARGE_ANSWERS, is_shared=True)
         self._all = Turns(MAX_REQUESTS_IN_ALL, is_shared=True)
-        self._of_registries = Turns(MAX_REQUESTS_IN_ALL, is_shared=True)
-        self._of_registry: dict[str, Turns] = {}
+        self._registry_turns = Turns(MAX_REQUESTS_IN_ALL, is_shared=True)
+        self._namespace_turns: dict[str, Turns] = {}
         self._users: Counter[str] = Counter()
 
     async def close(self) -> None:
@@ -39,12 +39,12 @@ class Connections:
     @asynccontextmanager
     async def turn(self, registry: str, namespace: str) -> AsyncIterator[None]:
         """Wait for the namespace's turn to send a request to a registry, and have it within the context."""
-        turns = self._of_registry.setdefault(registry, Turns(MAX_REQUESTS_TO_REGISTRY, is_shared=True))
+        turns = self._namespace_turns.setdefault(registry, Turns(MAX_REQUESTS_TO_REGISTRY, is_shared=True))
         self._users[registry] += 1
         try:
-            async with turns.turn(namespace), self._of_registries.turn(registry), self._all.turn(namespace):
+            async with turns.turn(namespace), self._registry_turns.turn(registry), self._all.turn(namespace):
                 yield
         finally:
             self._users[registry] -= 1
             if not self._users[registry]:
-                del self._users[registry], self._of_registry[registry]
+                del self._users[registry], self._namespace_turns[registry]

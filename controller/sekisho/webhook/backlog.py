@@ -28,7 +28,7 @@ class Backlog:
     """Connections whose reads and answers wait for a later turn of the event loop."""
 
     def __init__(self) -> None:
-        self._of_known: Waiting[InTurn] = Waiting()
+        self._known: Waiting[InTurn] = Waiting()
         self._waiting: Waiting[InTurn] = Waiting()
         self._begun = 0
         self._began = 0.0
@@ -39,7 +39,7 @@ class Backlog:
 
     def take(self) -> bool:
         """Whether a connection may read, or answer a further request, at once. It must call `add` otherwise."""
-        if len(self._waiting) or len(self._of_known) or not self._has_time():
+        if len(self._waiting) or len(self._known) or not self._has_time():
             return False
         if not self._begun:
             self._began = time.perf_counter()
@@ -57,13 +57,13 @@ class Backlog:
 
         is_known: whether the API server sent what waits.
         """
-        (self._of_known if is_known else self._waiting).add(connection, address)
+        (self._known if is_known else self._waiting).add(connection, address)
         self._may_have_waiting = True
         self._schedule()
 
     def remove(self, connection: InTurn) -> None:
         """Forget a connection that is closed, if it waits."""
-        self._of_known.remove(connection)
+        self._known.remove(connection)
         self._waiting.remove(connection)
 
     def _has_time(self) -> bool:
@@ -78,13 +78,13 @@ class Backlog:
         self._is_scheduled = False
         self.turn += 1
         self._begun = 0
-        self._may_have_waiting = bool(len(self._waiting) or len(self._of_known))
+        self._may_have_waiting = bool(len(self._waiting) or len(self._known))
         if not self._may_have_waiting:
             return
         self._began = time.perf_counter()
         self._schedule()
-        while len(self._of_known) and self._has_time():
-            self._go_on(self._of_known)
+        while len(self._known) and self._has_time():
+            self._go_on(self._known)
         # One at least: who the API server is may not be known here yet.
         must_go_on = True
         while len(self._waiting) and (must_go_on or self._has_time()):

@@ -541,7 +541,7 @@ class OpenConnections:
         """
         has_too_many = self._count >= MAX_CONNECTIONS
         is_full = has_too_many or self._count - self._known >= MAX_UNKNOWN
-        if is_full and not self._close_one(address, of_known=has_too_many):
+        if is_full and not self._close_one(address, may_be_known=has_too_many):
             return None
         self._count += 1
         client = self._clients.setdefault(address, _Client())
@@ -579,7 +579,7 @@ class OpenConnections:
         if len(self.unread) > MAX_UNREAD:
             self.unread.longest().abort()
 
-    def _close_one(self, address: str, *, of_known: bool) -> bool:
+    def _close_one(self, address: str, *, may_be_known: bool) -> bool:
         """Close a connection for a new one of an address; one that waits for a request, if there is one.
 
         Only addresses with as many connections, or more, lose one.
@@ -589,7 +589,7 @@ class OpenConnections:
         own = self._clients.get(address, _Client()).open
         larger = (client for client in self._clients.values() if client.open >= own)
         clients = sorted(larger, key=lambda client: client.open, reverse=True)
-        waiting = [client.waiting for client in clients] + [client.known for client in clients if of_known]
+        waiting = [client.waiting for client in clients] + [client.known for client in clients if may_be_known]
         if clients[0].open > own + 1:
             waiting.append(clients[0].unknown)  # an address cannot keep others out by requests that take long
         longest = next((next(iter(connections)) for connections in waiting if connections), None)

@@ -56,19 +56,19 @@ class HttpShell:
     From `drain` on, each answer closes its connection, so that the client sends its next request to another replica.
 
     routes: the handlers by path.
-    of_unknown: the handlers of the same paths for senders that do not know the secret part, which `know` sets and which
-        follows the path. None when everybody is known, without it.
+    unknown_routes: the handlers of the same paths for senders that do not know the secret part, which `know` sets and
+        which follows the path. None when everybody is known, without it.
     """
 
     def __init__(
         self,
         routes: Mapping[str, ReviewHandler],
         metrics: Metrics,
-        of_unknown: Mapping[str, ReviewHandler] | None = None,
+        unknown_routes: Mapping[str, ReviewHandler] | None = None,
     ) -> None:
         self._known = routes
-        self._of_unknown = of_unknown
-        self._routes = dict(routes if of_unknown is None else of_unknown)
+        self._unknown_routes = unknown_routes
+        self._routes = dict(routes if unknown_routes is None else unknown_routes)
         self._metrics = metrics
         self._bodies = Bodies()
         self._secret_paths: frozenset[str] = frozenset()
@@ -81,7 +81,7 @@ class HttpShell:
     def know(self, secret: str) -> None:
         """Recognize the API server by this secret part of the paths from now on; empty for nobody."""
         known = {f"{path}/{secret}": handler for path, handler in self._known.items()} if secret else {}
-        self._routes = {**(self._of_unknown or self._known), **known}
+        self._routes = {**(self._unknown_routes or self._known), **known}
         self._secret_paths = frozenset(known)
 
     def is_known(self, target: str) -> bool:
@@ -93,7 +93,7 @@ class HttpShell:
         if handler is None:
             # A secret part that is not known, or no longer: the API server must still get its verdict.
             above, _, secret = path.rpartition("/")
-            handler = (self._of_unknown or self._known).get(above) if secret else None
+            handler = (self._unknown_routes or self._known).get(above) if secret else None
         if handler is None:
             raise RejectedError(404, f"there is nothing at this path; try {', '.join(self._known)}")
         return handler

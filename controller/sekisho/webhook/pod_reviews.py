@@ -190,7 +190,7 @@ class PodReviews:
         """The answer of the mutating webhook, or what it can be awaited with. Each raises MalformedReviewError."""
         return self._answer("mutate", self._mutated, body, deadline)
 
-    def of_unknown(self, count: Counter) -> "PodReviews":
+    def for_unknown_senders(self, count: Counter) -> "PodReviews":
         """The same for reviews that the API server did not send: nothing is reported, and they wait for each other."""
         return PodReviews(
             self._enforced,

@@ -115,13 +115,13 @@ class Process:
         self._metrics.add_source(policies.families)
         unknown = UnknownSenders()
         self._metrics.add_source(unknown.families)
-        self._of_unknown = pods.of_unknown(unknown)
+        self._pods_of_unknown_senders = pods.for_unknown_senders(unknown)
         knows_senders = api is not None and options.path_secret is not None
         self._silent = PolicyReviews(
             self._enforced, clock, longest_waiver, exempt, verifies_images=verifies_images, is_logged=False
         )
-        of_unknown = _routes(self._of_unknown, self._silent) if knows_senders else None
-        self._shell = HttpShell(_routes(pods, policies), self._metrics, of_unknown)
+        unknown_routes = _routes(self._pods_of_unknown_senders, self._silent) if knows_senders else None
+        self._shell = HttpShell(_routes(pods, policies), self._metrics, unknown_routes)
         if api is not None and options.path_secret is not None:
             secret = dependencies.path_from_secret(api, options.namespace, options.path_secret, self._shell.know)
             self._needed.append(secret)
@@ -292,7 +292,7 @@ class Process:
             if task.get_name() == _ACCEPTING:
                 task.cancel()
         await runner.cleanup()
-        for reviews in (self._pods, self._policies, self._of_unknown, self._silent):
+        for reviews in (self._pods, self._policies, self._pods_of_unknown_senders, self._silent):
             reviews.close()
         for task in tasks:
             task.cancel()

@@ -119,7 +119,7 @@ def with_list(name: str, count: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "most"),
+    ("name", "maximum"),
     [
         ("labels", 1024),
         ("annotations", 1024),
@@ -134,12 +134,12 @@ def with_list(name: str, count: int) -> dict[str, Any]:
         ("image volumes", 128),
     ],
 )
-def test_list_of_the_pod_itself_is_bounded(name: str, most: int) -> None:
-    for outcome in outcomes(review_body(with_list(name, most + 1))):
+def test_list_of_the_pod_itself_is_bounded(name: str, maximum: int) -> None:
+    for outcome in outcomes(review_body(with_list(name, maximum + 1))):
         assert outcome.decision is Decision.ERROR
-        assert outcome.message.startswith(f"Sekisho denies what it cannot judge: the pod has {most + 1:,} ")
-        assert outcome.message.removesuffix(".").endswith(f"more than {most:,}")
-    assert Decision.ERROR not in [outcome.decision for outcome in outcomes(review_body(with_list(name, most)))]
+        assert outcome.message.startswith(f"Sekisho denies what it cannot judge: the pod has {maximum + 1:,} ")
+        assert outcome.message.removesuffix(".").endswith(f"more than {maximum:,}")
+    assert Decision.ERROR not in [outcome.decision for outcome in outcomes(review_body(with_list(name, maximum)))]
 
 
 @pytest.mark.parametrize(("obj", "reason"), EXCESSIVE.values(), ids=EXCESSIVE)
@@ -201,8 +201,8 @@ def test_metadata_of_a_workload_is_bounded(field: str) -> None:
 
 
 def test_annotations_are_bounded_together_as_the_api_server_bounds_them() -> None:
-    most = 256 * 1024
-    for length, said in ((most, ""), (most + 1, "has annotations of 262,145 characters, more than 262,144")):
+    maximum = 256 * 1024
+    for length, said in ((maximum, ""), (maximum + 1, "has annotations of 262,145 characters, more than 262,144")):
         metadata = {"name": "p", "annotations": {"a": "x" * 1000, "b": "x" * (length - 1002)}}
         for body, kind in (
             (review_body(restricted_pod() | {"metadata": metadata}), "pod"),

@@ -81,9 +81,9 @@ def test_limits_are_requests_too(resources: Json, denied: int) -> None:
 
 
 def test_finding_on_a_request_that_is_copied_from_a_limit_says_so_and_can_be_fixed() -> None:
-    most = policies(controls={"resources": {"maxRequests": [{"resource": "cpu", "quantity": "1"}]}})
+    maximum = policies(controls={"resources": {"maxRequests": [{"resource": "cpu", "quantity": "1"}]}})
     spec = {"containers": [{"name": "a", "image": "a", "resources": {"limits": {"cpu": "4"}}}]}
-    (checked,) = sekisho.check(deployment(spec), most)
+    (checked,) = sekisho.check(deployment(spec), maximum)
     finding = checked.violations[0].finding
     assert (finding.value, finding.origin) == ('"4"', "copied from limits")
     assert finding.change is not None
@@ -153,11 +153,11 @@ def test_limit_ranges_that_are_there_count(limit_range: str, code: int, place: s
 
 
 def test_finding_on_a_value_that_a_limit_range_sets_says_so() -> None:
-    most = policies(controls={"resources": {"maxLimits": [{"resource": "cpu", "quantity": "100m"}]}})
+    maximum = policies(controls={"resources": {"maxLimits": [{"resource": "cpu", "quantity": "100m"}]}})
     sources = manifests.sources_of(LIMIT_RANGE, "lr")
     web = manifests.sources_of(msgspec.json.encode(deployment({"containers": [{"name": "a"}]})).decode(), "web")
     namespaces = manifests.Namespaces(objects=manifests.objects_in(sources, "default"))
-    (checked,) = manifests.Checker(most, namespaces).check(web[0]).checked
+    (checked,) = manifests.Checker(maximum, namespaces).check(web[0]).checked
     assert checked.violations[0].finding.value_and_origin == '"200m", set by LimitRange lr'
 
 
@@ -283,6 +283,6 @@ def test_null_in_a_list_of_texts_is_an_empty_text() -> None:
 
 
 def test_finding_on_a_rounded_quantity_says_so() -> None:
-    most = policies(controls={"resources": {"maxLimits": [{"resource": "memory", "quantity": "1Gi"}]}})
+    maximum = policies(controls={"resources": {"maxLimits": [{"resource": "memory", "quantity": "1Gi"}]}})
     spec = {"containers": [{"name": "a", "image": "a", "resources": {"limits": {"memory": "1.00000001Gi"}}}]}
-    assert offline_values(spec, most) == ['"1073741834738m", rounded up from 1.00000001Gi']
+    assert offline_values(spec, maximum) == ['"1073741834738m", rounded up from 1.00000001Gi']

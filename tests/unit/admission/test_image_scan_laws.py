@@ -142,7 +142,7 @@ class Required(Struct, frozen=True):
     def policy(self) -> ClusterPodPolicy:
         """It as a policy."""
         maximum = {
-            name: {severity: most for (fixable, severity), most in self.limits.items() if fixable is is_fixable}
+            name: {severity: maximum for (fixable, severity), maximum in self.limits.items() if fixable is is_fixable}
             for name, is_fixable in (("fixable", True), ("unfixable", False))
         }
         return policy(
@@ -297,13 +297,13 @@ def passes(scan: Scanned, required: Required, documents: Sequence[Document]) -> 
         return False
     if any(name in (one.id, *one.others) for one in scan.vulnerabilities for name in required.denied):
         return False
-    for (is_fixable, severity), most in required.limits.items():
+    for (is_fixable, severity), maximum in required.limits.items():
         cell = [one for one in scan.vulnerabilities if (one.is_fixable, one.severity) == (is_fixable, severity)]
         others: dict[str, set[str]] = {}
         for one in cell:
             others.setdefault(one.id, set()).update(set(one.others) - {one.id} or {one.id})
         with_others = {name: of - {name} if of == {name} else of for name, of in others.items()}
-        if sum(counts(name, of, required, documents) for name, of in with_others.items()) > most:
+        if sum(counts(name, of, required, documents) for name, of in with_others.items()) > maximum:
             return False
     return True
 

@@ -194,10 +194,10 @@ def test_of_scans_whose_reports_are_of_the_same_time_all_must_pass() -> None:
 
 
 def test_scans_of_the_same_time_count_as_one_that_shows_all_of_them() -> None:
-    for most, is_denied in ((20, False), (19, True)):
+    for maximum, is_denied in ((20, False), (19, True)):
         rows = [trivy_row(f"CVE-{one}", "LOW") for one in range(20)]
         scanned = facts(*(scanned_by(report=trivy(row)) for row in rows))
-        denied = judged(scanned, policy(maximum={"fixable": {"low": most}}))
+        denied = judged(scanned, policy(maximum={"fixable": {"low": maximum}}))
         assert denied.is_denied is is_denied
         if is_denied:
             assert "has 20 fixable low vulnerabilities" in message(denied)

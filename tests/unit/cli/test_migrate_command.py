@@ -325,7 +325,7 @@ def policy_set(migrated_policies: list[Any]) -> PolicySet:
 
 
 @cache
-def of_standard(level: str, version: str, enforcement: str, templates: str) -> PolicySet:
+def standard_policies(level: str, version: str, enforcement: str, templates: str) -> PolicySet:
     version = f"v1.{min(int(version[3:]), NEWEST)}" if version != "latest" else version
     spec = {
         "enforcement": enforcement,
@@ -360,7 +360,7 @@ def by_the_standard(levels: WrittenLevels, pod: Pod) -> tuple[Violations, Violat
         (levels.warn, "Warn", "Warn"),
         (levels.audit, "Audit", "Warn"),
     ):
-        of_pod, of_template = verdicts(of_standard(level, version, enforcement, templates), "any", {}, pod)
+        of_pod, of_template = verdicts(standard_policies(level, version, enforcement, templates), "any", {}, pod)
         on_pods |= of_pod
         on_templates |= of_template
     denied = {identity for enforcement, identity in on_pods if enforcement == "Deny"}

@@ -21,7 +21,7 @@ def at_most(resource: str, quantity: str | int) -> dict[str, Any]:
     return {"maxLimits": [{"resource": resource, "quantity": quantity}]}
 
 
-def of_pod(own: dict[str, Any] | None = None, **amounts: Any) -> Pod:
+def pod_with_resources(own: dict[str, Any] | None = None, **amounts: Any) -> Pod:
     return restricted_pod(container(resources=own or {}), container("b"), resources=amounts)
 
 
@@ -33,8 +33,8 @@ def at_least(parameter: str, resource: str, quantity: str) -> dict[str, Any]:
     return {parameter: [{"resource": resource, "quantity": quantity}]}
 
 
-def ratio(resource: str, most: str) -> dict[str, Any]:
-    return {"maxLimitRequestRatios": [{"resource": resource, "ratio": most}]}
+def ratio(resource: str, maximum: str) -> dict[str, Any]:
+    return {"maxLimitRequestRatios": [{"resource": resource, "ratio": maximum}]}
 
 
 def burst(request: str, limit: str, resource: str = "cpu") -> Pod:
@@ -51,8 +51,8 @@ PARAMETER_TWINS: list[ParameterTwin] = [
     (ratio("nvidia.com/gpu", "1"), burst("1", "2", "nvidia.com/gpu"), resources(), "gpu]"),
     (
         ratio("cpu", "2"),
-        of_pod(requests={"cpu": "1"}, limits={"cpu": "3"}),
-        of_pod(requests={"cpu": "1"}, limits={"cpu": "2"}),
+        pod_with_resources(requests={"cpu": "1"}, limits={"cpu": "3"}),
+        pod_with_resources(requests={"cpu": "1"}, limits={"cpu": "2"}),
         "spec.resources.limits.cpu",
     ),
     (
@@ -66,8 +66,8 @@ PARAMETER_TWINS: list[ParameterTwin] = [
     (at_least("minLimits", "memory", "32Mi"), resources(limits={"memory": "1Mi"}), resources(), "limits.memory"),
     (
         at_least("minRequests", "cpu", "1"),
-        of_pod(requests={"cpu": "0.9"}),
-        of_pod(requests={"cpu": "1"}),
+        pod_with_resources(requests={"cpu": "0.9"}),
+        pod_with_resources(requests={"cpu": "1"}),
         "spec.resources.requests.cpu",
     ),
     (
@@ -82,11 +82,16 @@ PARAMETER_TWINS: list[ParameterTwin] = [
     (at_most("memory", "1Gi"), resources(limits={"memory": 0}), resources(limits={"memory": 1}), "memory"),
     (at_most("memory", "1Gi"), resources(), resources(limits={"memory": "1Gi"}), "limits.memory"),
     (at_most("nvidia.com/gpu", "1"), resources(limits={"nvidia.com/gpu": 2}), resources(), "gpu]"),
-    (at_most("memory", "4Gi"), of_pod(limits={"memory": "900Gi"}), of_pod(limits={"memory": "4Gi"}), "limits.memory"),
+    (
+        at_most("memory", "4Gi"),
+        pod_with_resources(limits={"memory": "900Gi"}),
+        pod_with_resources(limits={"memory": "4Gi"}),
+        "limits.memory",
+    ),
     (
         {"maxRequests": [{"resource": "memory", "quantity": "4Gi"}]},
-        of_pod(requests={"memory": "8Gi"}),
-        of_pod(requests={"memory": "4Gi"}),
+        pod_with_resources(requests={"memory": "8Gi"}),
+        pod_with_resources(requests={"memory": "4Gi"}),
         "spec.resources.requests.memory",
     ),
     ({"requiredRequests": ["cpu"]}, resources(requests={"memory": "1Gi"}), resources(requests={"cpu": "1m"}), "cpu"),
@@ -174,8 +179,10 @@ def test_ephemeral_containers_are_exempt() -> None:
 def test_resources_of_the_pod_satisfy_what_containers_must_set() -> None:
     required = {"requiredRequests": ["cpu", "memory"], "requiredLimits": ["memory"]}
     requests, limits = {"cpu": "1", "memory": "512Mi"}, {"cpu": "2", "memory": "1Gi"}
-    assert with_parameters("resources", required, of_pod(requests=requests, limits=limits)) == []
-    without = with_parameters("resources", required, of_pod(requests=requests, limits={"cpu": "2", "memory": "0"}))
+    assert with_parameters("resources", required, pod_with_resources(requests=requests, limits=limits)) == []
+    without = with_parameters(
+        "resources", required, pod_with_resources(requests=requests, limits={"cpu": "2", "memory": "0"})
+    )
     assert [finding.field for finding in without] == [
         "spec.containers[0].resources.limits.memory",
         "spec.containers[1].resources.limits.memory",
@@ -183,9 +190,9 @@ def test_resources_of_the_pod_satisfy_what_containers_must_set() -> None:
 
 
 def test_limit_of_the_pod_above_the_maximum_is_one_finding() -> None:
-    most = {"maxLimits": [{"resource": "memory", "quantity": "4Gi"}, {"resource": "cpu", "quantity": "4"}]}
-    huge = of_pod(limits={"cpu": "200", "memory": "900Gi"})
-    findings = with_parameters("resources", most, huge)
+    maximum = {"maxLimits": [{"resource": "memory", "quantity": "4Gi"}, {"resource": "cpu", "quantity": "4"}]}
+    huge = pod_with_resources(limits={"cpu": "200", "memory": "900Gi"})
+    findings = with_parameters("resources", maximum, huge)
     assert [finding.field for finding in findings] == ["spec.resources.limits.memory", "spec.resources.limits.cpu"]
     assert {finding.subject for finding in findings} == {"the pod"}
 

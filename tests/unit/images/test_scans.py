@@ -106,7 +106,7 @@ UNLISTED: tuple[dict[str, Any], ...] = ({}, {"Packages": []}, {"Packages": None}
 LISTED = {"Target": "Node.js", "Class": "lang-pkgs", "Type": "node-pkg", "Packages": [{"Name": "x", "Version": "1"}]}
 
 
-def of_system(family: str, **fields: Any) -> dict[str, Any]:
+def system_result(family: str, **fields: Any) -> dict[str, Any]:
     """What Trivy reports of the packages of an operating system."""
     return {"Target": f"pay ({family})", "Class": "os-pkgs", "Type": family} | fields
 
@@ -167,14 +167,14 @@ NO_SCANS: dict[str, tuple[Any, str]] = {
     ),
     **{
         f"an operating system that is not compared, {family}": (
-            trivy(Metadata={"OS": {"Family": family}}, Results=[of_system(family, Packages=[{"Name": "openssl"}])]),
+            trivy(Metadata={"OS": {"Family": family}}, Results=[system_result(family, Packages=[{"Name": "openssl"}])]),
             "its report has nothing about the packages of the operating system",
         )
         for family in ("none", "fedora", "arch", "")
     },
     **{
         f"an operating system whose packages are hidden, {packages}": (
-            trivy(Results=[of_system("debian", **packages), LISTED]),
+            trivy(Results=[system_result("debian", **packages), LISTED]),
             "its report does not list the packages of the operating system",
         )
         for packages in UNLISTED

@@ -33,14 +33,14 @@ ALL = (*TEAMS, RELEASE)
 @pytest.fixture
 def checks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The keys that signatures are checked with, in this order."""
-    tried: list[Any] = []
+    keys: list[Any] = []
 
     def counted(key: Any, *more: Any) -> bool:
-        tried.append(key)
+        keys.append(key)
         return has_signed(key, *more)
 
     monkeypatch.setattr(module, "has_signed", counted)
-    return tried
+    return keys
 
 
 def signed(key: PrivateKey, hint: str = "x", content: bytes | None = None) -> Candidate:

@@ -161,7 +161,7 @@ def test_a_policy_that_excludes_every_user_has_a_warning() -> None:
 
 
 def test_a_waiver_that_can_exempt_no_pod_has_a_warning() -> None:
-    def of_match(match: dict[str, Any]) -> list[str]:
+    def match_warnings(match: dict[str, Any]) -> list[str]:
         ends = {"expires": "2026-12-01T00:00:00Z", "reason": "a test"}
         spec = {"policies": ["p"], "controls": ["privileged"], "match": match} | ends
         waiver = msgspec.convert({"metadata": {"name": "w"}, "spec": spec}, PolicyWaiver)
@@ -169,21 +169,21 @@ def test_a_waiver_that_can_exempt_no_pod_has_a_warning() -> None:
 
     unjudged = "spec.match.namespaces: Sekisho does not judge pods in kube-system, so no pod matches"
     contrary = {"matchLabels": {"app": "x"}, "matchExpressions": [NOT_X]}
-    assert of_match({"namespaces": ["kube-system"]}) == [unjudged]
-    assert of_match({"namespaces": ["shop"], "podSelector": contrary}) == [no_value("podSelector", "app")]
-    assert of_match({"namespaces": ["shop", "kube-system"], "podSelector": {"matchExpressions": [NOT_X]}}) == []
+    assert match_warnings({"namespaces": ["kube-system"]}) == [unjudged]
+    assert match_warnings({"namespaces": ["shop"], "podSelector": contrary}) == [no_value("podSelector", "app")]
+    assert match_warnings({"namespaces": ["shop", "kube-system"], "podSelector": {"matchExpressions": [NOT_X]}}) == []
 
 
 def test_waiver_of_an_unknown_capability_has_a_warning() -> None:
-    def of_values(controls: list[str]) -> list[str]:
+    def value_warnings(controls: list[str]) -> list[str]:
         ends = {"expires": "2026-12-01T00:00:00Z", "reason": "a test"}
         spec = {"policies": ["p"], "controls": controls, "values": ["NET_ADMIN", "NET_ADMN"]} | ends
         waiver = msgspec.convert({"metadata": {"name": "w"}, "spec": spec}, PolicyWaiver)
         return [text for text in advice(waiver, PolicySet()) if text.startswith("spec.values")]
 
     expected = "spec.values[1]: there is no capability 'NET_ADMN'; did you mean NET_ADMIN?"
-    assert of_values(["capabilities"]) == [expected]
-    assert of_values(["capabilities", "sysctls"]) == []
+    assert value_warnings(["capabilities"]) == [expected]
+    assert value_warnings(["capabilities", "sysctls"]) == []
 
 
 def test_registry_that_only_tenants_name_is_not_connected_to() -> None:
@@ -193,8 +193,8 @@ def test_registry_that_only_tenants_name_is_not_connected_to() -> None:
     cluster = {"enforcement": "Audit", "controls": {"images": {"signatures": [audited]}}}
     policies = PolicySet.of((msgspec.convert({"metadata": {"name": "c"}, "spec": cluster}, ClusterPodPolicy),))
     tenants = msgspec.convert({"metadata": {"name": "p", "namespace": "team"}, "spec": spec}, PodPolicy)
-    of_registries = [text for text in advice(tenants, policies) if "names registry" in text]
-    assert [text.partition("registry ")[2].partition(" ")[0] for text in of_registries] == ["docker.io"]
+    registry_warnings = [text for text in advice(tenants, policies) if "names registry" in text]
+    assert [text.partition("registry ")[2].partition(" ")[0] for text in registry_warnings] == ["docker.io"]
     everywhere = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
     assert not [text for text in advice(everywhere, policies) if "names registry" in text]
 

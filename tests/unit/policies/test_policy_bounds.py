@@ -245,9 +245,9 @@ def test_what_a_pod_policy_selects_and_excludes_counts(match: Any, entries: int)
         return msgspec.convert({"metadata": {"name": name, "namespace": "shop"}, "spec": spec}, PodPolicy)
 
     full = [pod_policy(f"p{number}", images=registries(255)) for number in range(7)]  # 1,792
-    left = MAX_COST - 1792 - entries - 2
-    assert limits(matching("one-more", match), *full, pod_policy("p7", images=registries(left))) == []
-    too_many = limits(matching("one-more", match), *full, pod_policy("p7", images=registries(left + 1)))
+    free = MAX_COST - 1792 - entries - 2
+    assert limits(matching("one-more", match), *full, pod_policy("p7", images=registries(free))) == []
+    too_many = limits(matching("one-more", match), *full, pod_policy("p7", images=registries(free + 1)))
     assert f"2049 checks and entries, {entries + 1} of them in this one" in too_many[0]
 
 

@@ -391,13 +391,13 @@ async def test_untrusted_certificate_of_a_registry_is_named_as_the_reason(
 
 
 async def test_requests_to_one_registry_are_bounded(registry: Registry, client: RegistryClient) -> None:
-    running = most = 0
+    running = peak = 0
     full = asyncio.Event()
 
     async def counted(request: web.Request) -> web.StreamResponse:
-        nonlocal running, most
+        nonlocal running, peak
         running += 1
-        most = max(most, running)
+        peak = max(peak, running)
         if running == MAX_REQUESTS:
             full.set()
         await full.wait()
@@ -406,7 +406,7 @@ async def test_requests_to_one_registry_are_bounded(registry: Registry, client: 
 
     registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"] = counted
     await asyncio.gather(*(client.digest(registry.repository, "1.2") for _ in range(MAX_REQUESTS + 2)))
-    assert most == MAX_REQUESTS
+    assert peak == MAX_REQUESTS
 
 
 async def test_registries_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

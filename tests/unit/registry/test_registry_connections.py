@@ -183,8 +183,8 @@ async def test_index_with_too_many_values_is_not_decoded(client: RegistryClient,
                 await client.manifest(registry.repository, "index")
             else:
                 read = lambda: client.manifest(registry.repository, "index")  # noqa: E731
-                most = f"{MAX_LISTS:,} lists" if kind == "lists" else f"{MAX_VALUES:,} values"
-                await fails(Failure.INVALID, read, f"has more than {most}")
+                maximum = f"{MAX_LISTS:,} lists" if kind == "lists" else f"{MAX_VALUES:,} values"
+                await fails(Failure.INVALID, read, f"has more than {maximum}")
 
 
 def test_descriptors_keep_only_what_is_read() -> None:

@@ -107,13 +107,13 @@ async def serving_reviews(
     unknown = UnknownSenders()
     metrics.add_source(unknown.families)
     silent = PolicyReviews(enforced, _now, timedelta(days=90), is_logged=False)
-    pods_of_unknown = pods.of_unknown(unknown)
-    of_unknown = {
-        "/validate": pods_of_unknown.validate,
-        "/mutate": pods_of_unknown.mutate,
+    pods_of_unknown_senders = pods.for_unknown_senders(unknown)
+    unknown_routes = {
+        "/validate": pods_of_unknown_senders.validate,
+        "/mutate": pods_of_unknown_senders.mutate,
         "/validate-policies": silent.validate,
     }
-    shell = HttpShell(routes, metrics, of_unknown if path_secret else None)
+    shell = HttpShell(routes, metrics, unknown_routes if path_secret else None)
     if path_secret:
         shell.know(path_secret)
     served = Served(shell, enforced, metrics, denials)
@@ -132,7 +132,7 @@ async def serving_reviews(
     await runner.cleanup()
     pods.close()
     of_policies.close()
-    pods_of_unknown.close()
+    pods_of_unknown_senders.close()
     silent.close()
 
 

@@ -686,20 +686,20 @@ async def test_many_large_scans_at_the_same_time_wait_for_room(site: Site, monke
     for image in images:
         scan(site, image, rows=200)
     room = site.evidence._room  # noqa: SLF001
-    most = 0
+    peak = 0
     held = Hold.take
 
     async def take(hold: Hold, size: int) -> None:
-        nonlocal most
+        nonlocal peak
         await held(hold, size)
-        most = max(most, room.size - room.units._free)  # noqa: SLF001
+        peak = max(peak, room.size - room.units._free)  # noqa: SLF001
 
     room.units, room.size = Turns(2, is_shared=True), 2
     monkeypatch.setattr(Hold, "take", take)
     await asyncio.gather(*(site.look(image, 60) for image in images))
     all_facts = [await site.facts(image) for image in images]
     assert [scan.count(Severity.CRITICAL) for facts in all_facts for scan in scans_of(facts)] == [200] * 6
-    assert (most, room.units._free) == (2, 2)  # noqa: SLF001
+    assert (peak, room.units._free) == (2, 2)  # noqa: SLF001
 
 
 def index_of(site: Site, *platforms: tuple[str, Reference], media_type: str = OCI_MANIFEST) -> Reference:
