@@ -327,7 +327,7 @@ def test_warnings_are_as_many_and_as_long_as_kubectl_shows(kubectl: Kubectl, nam
     finally:
         kubectl("delete", "clusterpodpolicy", f"{namespace}-no-ports", "--wait=false")
     assert len(lines) == 9
-    assert lines[-1].endswith("more problems; `sekisho check` lists them all")
+    assert lines[-1].endswith("more violations; `sekisho check` lists them all")
     assert sum(map(len, lines)) <= 4096
     assert all(line.startswith("pods of this Deployment: ") for line in lines)
 

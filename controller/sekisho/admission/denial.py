@@ -32,7 +32,7 @@ MAX_WARNINGS: Final = 8
 def denial_message(violations: Sequence[Violation]) -> str:
     """The message of a denial: one line for each problem, in the order of the controls, capped."""
     groups = _groups(violations)
-    return _message([_line(group) for group in groups[:MAX_LINES]], len(groups))
+    return _message([_line(group) for group in groups[:MAX_LINES]], groups)
 
 
 def message_and_causes(violations: Sequence[Violation]) -> tuple[str, list[str]]:
@@ -41,20 +41,25 @@ def message_and_causes(violations: Sequence[Violation]) -> tuple[str, list[str]]
     lines = [_line(group) for group in groups[:MAX_LINES]]
     known = {id(group[0]): line for group, line in zip(groups, lines, strict=False) if len(group) == 1}
     texts = [known.get(id(violation)) or _line((violation,)) for violation in violations[:MAX_CAUSES]]
-    return _message(lines, len(groups)), [_capped(text, MAX_MESSAGE_LENGTH) for text in texts]
+    return _message(lines, groups), [_capped(text, MAX_MESSAGE_LENGTH) for text in texts]
 
 
-def _message(lines: list[str], problems: int) -> str:
-    """The message of the first lines of a denial for so many problems."""
-    if problems > 1:
-        lines = [f"{lines[0]} ({problems - 1} more)", *lines[1:]]
+def _message(lines: list[str], groups: Sequence[Sequence[Violation]]) -> str:
+    """The message of the first lines of a denial; the first says how many violations it does not show."""
+    if len(groups) > 1:
+        lines = [f"{lines[0]} ({_count(groups[1:])} more)", *lines[1:]]
     text = _capped("\n".join(lines), MAX_MESSAGE_LENGTH)
-    omitted = problems - len(lines)
-    return (
-        f"{text}\n{omitted} more problem{'s' if omitted > 1 else ''}; `sekisho check` lists them all"
-        if omitted
-        else text
-    )
+    return "\n".join([text, *_omission(groups[MAX_LINES:])])
+
+
+def _count(groups: Sequence[Sequence[Violation]]) -> int:
+    return sum(map(len, groups))
+
+
+def _omission(groups: Sequence[Sequence[Violation]]) -> list[str]:
+    """The line that counts the violations which are not shown; none where all are."""
+    count = _count(groups)
+    return [f"{count} more violation{'s' if count > 1 else ''}; `sekisho check` lists them all"] if count else []
 
 
 def _capped(text: str, max_length: int) -> str:
@@ -64,26 +69,16 @@ def _capped(text: str, max_length: int) -> str:
 def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[str, ...]:
     """One line for each problem, those that pods are denied for first, capped to what the API server passes on."""
     groups = _groups(sorted(violations, key=lambda violation: violation.on_pods != Enforcement.DENY))
-    return capped_warnings(
-        [("" if group[0].finding.is_of_workload else prefix) + _line(group) for group in groups[:MAX_WARNINGS]],
-        prefix,
-        "more problems",
-        groups,
-    )
+    shown = groups[:MAX_WARNINGS]
+    lines = [("" if group[0].finding.is_of_workload else prefix) + _line(group) for group in shown]
+    return (*capped_warnings(lines), *(prefix + line for line in _omission(groups[MAX_WARNINGS:])))
 
 
-def capped_warnings(
-    lines: Sequence[str], prefix: str = "", rest: str = "more", all_of_them: Sequence[object] = ()
-) -> tuple[str, ...]:
-    """Lines, capped in number and length to what the API server passes on; the last says how many are omitted.
-
-    all_of_them: what the lines are about, where `lines` holds those that are shown only; empty where it holds all.
-    """
+def capped_warnings(lines: Sequence[str]) -> tuple[str, ...]:
+    """Lines, capped in number and length to what the API server passes on; the last says how many are omitted."""
     shown = [_capped(line, MAX_WARNING_LENGTH) for line in lines[:MAX_WARNINGS]]
-    omitted = len(all_of_them or lines) - len(shown)
-    if omitted:
-        shown.append(f"{prefix}{omitted} {rest}; `sekisho check` lists them all")
-    return tuple(shown)
+    omitted = len(lines) - len(shown)
+    return (*shown, f"{omitted} more; `sekisho check` lists them all") if omitted else tuple(shown)
 
 
 def _groups(violations: Sequence[Violation]) -> list[list[Violation]]:

@@ -125,7 +125,7 @@ def _is_judged_alike(old: Pod, pod: Pod) -> bool:
 
 
 def _too_many(kind: str) -> UnjudgedError:
-    return UnjudgedError(f"the {kind} has more than {MAX_FINDINGS:,} problems")
+    return UnjudgedError(f"the {kind} has more than {MAX_FINDINGS:,} violations")
 
 
 def judge_workload(

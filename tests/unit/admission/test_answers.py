@@ -90,7 +90,17 @@ def test_many_findings_are_capped() -> None:
     response = validated(review(pod), registries)
     assert len(response["status"]["message"]) < 10_000
     assert len(response["status"]["details"]["causes"]) == 100
-    assert response["status"]["message"].splitlines()[-1] == "280 more problems; `sekisho check` lists them all"
+    assert response["status"]["message"].splitlines()[-1] == "280 more violations; `sekisho check` lists them all"
+
+
+def test_violations_that_no_line_shows_are_counted_one_by_one() -> None:
+    ports = policies(p={"controls": {"hostPorts": {}}})
+    for lines, last in ((21, "2 more violations"), (20, 'policy "p" denies containers "a" and "b"')):
+        listed = [{"containerPort": 1, "hostPort": 80 + number} for number in range(lines)]
+        pod = restricted_pod(container("a", ports=listed), container("b", ports=listed))
+        first, *_, shown = validated(review(pod), ports)["status"]["message"].splitlines()
+        assert first.endswith(f"[hostPorts] ({2 * lines - 2} more)")
+        assert shown.startswith(last)
 
 
 def test_findings_of_several_policies_name_them_all_in_order() -> None:
@@ -281,7 +291,7 @@ def test_warnings_over_the_limit_are_counted() -> None:
     }
     ports = policies(ports={"controls": {"hostPorts": {}}})
     warnings = validated(review(deployment({"spec": {"containers": many}}), **request), ports)["warnings"]
-    assert warnings[-1] == "pods of this Deployment: 4 more problems; `sekisho check` lists them all"
+    assert warnings[-1] == "pods of this Deployment: 4 more violations; `sekisho check` lists them all"
 
 
 def test_object_that_is_neither_pod_nor_template_gets_a_clear_denial() -> None:
