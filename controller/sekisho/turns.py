@@ -1,15 +1,60 @@
 """Turns at work of which only so much is done at a time, such as look-ups: namespaces take turns."""
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
-_Entry = tuple[asyncio.Future[None], int]
-"""What waits, and how many slots it needs."""
+
+
+class Namespaces:
+    """The namespaces that some work is for. It has the first turn that one of them gets.
+
+    first: the one that started it. Others may come while the work waits, and it then waits for their turns too.
+        Otherwise, work that many need would wait behind all that the first one has waiting.
+    """
+
+    def __init__(self, first: str) -> None:
+        self.first = first
+        self._names = {first: None}
+        self._waiting: set[Callable[[str], None]] = set()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._names))
+
+    def add(self, namespace: str) -> None:
+        """Add a namespace, unless it is there already."""
+        if namespace not in self._names:
+            self._names[namespace] = None
+            for call in tuple(self._waiting):
+                call(namespace)
+
+    @contextmanager
+    def passed_on(self, call: Callable[[str], None]) -> Iterator[None]:
+        """Have `call` called with each namespace that is there, and within the context with each one that is added."""
+        for namespace in self:
+            call(namespace)
+        self._waiting.add(call)
+        try:
+            yield
+        finally:
+            self._waiting.discard(call)
+
+
+Users = str | Namespaces
+"""Whose turn some work has: a name such as a namespace's, or namespaces."""
+
+
+class _Entry:
+    """Work that waits for slots; queues: the namespaces in whose turn it waits; turn: the one that it has."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.queues: list[str] = []
+        self.turn: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
 
 class Turns:
@@ -30,12 +75,12 @@ class Turns:
         self._for_first = slots // 4 if is_shared else 0
         """Slots that only namespaces which hold none get."""
         self._held: Counter[str] = Counter()
-        self._waiting: dict[str, deque[_Entry]] = {}
+        self._waiting: dict[str, OrderedDict[_Entry, None]] = {}
 
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return sum(map(len, self._waiting.values()))
+        return len({entry for entries in self._waiting.values() for entry in entries})
 
     @property
     def is_free(self) -> bool:
@@ -43,35 +88,41 @@ class Turns:
         return self._free > 0 and not self._waiting
 
     @asynccontextmanager
-    async def turn(self, namespace: str, seconds: float | None = None) -> AsyncIterator[None]:
+    async def turn(self, users: Users, seconds: float | None = None, *, slots: int = 1) -> AsyncIterator[None]:
         """Have a turn within the context. Raises TimeoutError where it takes more than so many seconds to come.
 
         seconds: None to wait as long as it takes.
+        slots: no more than there are in all.
         """
         async with asyncio.timeout(None if seconds is None else max(seconds, 0.0)):
-            await self.take(namespace)
+            namespace = await self.take(users, slots)
         try:
             yield
         finally:
-            self.give_back(namespace)
+            self.give_back(namespace, slots)
 
-    async def take(self, namespace: str, slots: int = 1) -> None:
-        """Return when the namespace has so many slots more; `give_back` must follow.
+    async def take(self, users: Users, slots: int = 1) -> str:
+        """Return when there are so many slots more, with the namespace that holds them; `give_back` must follow.
 
         slots: no more than there are in all.
         """
-        if namespace not in self._waiting and self._fits(namespace, slots) and not self._gives_way(namespace):
-            self._hold(namespace, slots)
-            return
-        entry = (asyncio.get_running_loop().create_future(), slots)
-        self._waiting.setdefault(namespace, deque()).append(entry)
+        for namespace in (users,) if isinstance(users, str) else users:
+            if namespace not in self._waiting and self._fits(namespace, slots) and not self._gives_way(namespace):
+                self._hold(namespace, slots)
+                return namespace
+        entry = _Entry(slots)
         try:
-            await entry[0]
+            if isinstance(users, str):
+                self._queue(users, entry)
+                return await entry.turn
+            with users.passed_on(lambda namespace: self._queue(namespace, entry)):
+                return await entry.turn
         except asyncio.CancelledError:
-            if entry[0].done() and not entry[0].cancelled():  # it was given the slots in the meantime
-                self.give_back(namespace, slots)
+            if entry.turn.done() and not entry.turn.cancelled():  # it was given the slots in the meantime
+                self.give_back(entry.turn.result(), slots)
             else:
-                self._forget(namespace, entry)
+                self._forget(entry)
+                self._serve()
             raise
 
     def give_back(self, namespace: str, slots: int = 1) -> None:
@@ -93,13 +144,12 @@ class Turns:
     def _serve(self) -> None:
         """Give free slots to those that wait and may have them."""
         while (namespace := self._next()) is not None:
-            waiting = self._waiting.pop(namespace)
-            future, slots = waiting.popleft()
-            if waiting:
-                self._waiting[namespace] = waiting  # now the last
-            if not future.done():  # it still waits
-                self._hold(namespace, slots)
-                future.set_result(None)
+            self._waiting[namespace] = self._waiting.pop(namespace)  # now the last
+            entry = next(iter(self._waiting[namespace]))
+            self._forget(entry)
+            if not entry.turn.done():  # it still waits
+                self._hold(namespace, entry.slots)
+                entry.turn.set_result(namespace)
 
     def _next(self) -> str | None:
         """The namespace whose turn it is; None where nobody waits, or nobody may have what is free."""
@@ -107,7 +157,7 @@ class Turns:
             return None
         is_collected = False
         for name, waiting in self._waiting.items():
-            if not self._fits(name, waiting[0][1]):
+            if not self._fits(name, next(iter(waiting)).slots):
                 is_collected = is_collected or not self._held[name]
             elif not (is_collected and self._held[name]):
                 return name
@@ -116,17 +166,26 @@ class Turns:
     def _gives_way(self, namespace: str) -> bool:
         """Whether a namespace that does not wait gets no more, because slots are collected for one that does."""
         return self._held[namespace] > 0 and any(
-            not self._held[name] and not self._fits(name, waiting[0][1]) for name, waiting in self._waiting.items()
+            not self._held[name] and not self._fits(name, next(iter(waiting)).slots)
+            for name, waiting in self._waiting.items()
         )
 
-    def _forget(self, namespace: str, entry: _Entry) -> None:
+    def _queue(self, namespace: str, entry: _Entry) -> None:
+        """Have work wait for the turn of a namespace."""
+        if entry.turn.done():
+            return
+        self._waiting.setdefault(namespace, OrderedDict())[entry] = None
+        entry.queues.append(namespace)
+        if len(entry.queues) > 1:
+            self._serve()  # this namespace may have what is free, where the others may not
+
+    def _forget(self, entry: _Entry) -> None:
         """Remove what no longer waits."""
-        waiting = self._waiting.get(namespace, deque())
-        with suppress(ValueError):  # it was passed over already
-            waiting.remove(entry)
-        if not waiting:
-            self._waiting.pop(namespace, None)
-        self._serve()
+        for namespace in entry.queues:
+            del self._waiting[namespace][entry]
+            if not self._waiting[namespace]:
+                del self._waiting[namespace]
+        entry.queues.clear()
 
 
 class Worker:
@@ -143,12 +202,12 @@ class Worker:
         self._idle.set()
         self._giving_way = asyncio.Lock()
 
-    async def run(self, namespace: str, call: Callable[[], T]) -> T:
-        """The result of a call in the thread, in the namespace's turn."""
+    async def run(self, users: Users, call: Callable[[], T]) -> T:
+        """The result of a call in the thread, in the turn of its users."""
         self._calls += 1
         self._idle.clear()
         try:
-            async with self._turns.turn(namespace):
+            async with self._turns.turn(users):
                 return await asyncio.get_running_loop().run_in_executor(self._thread, call)
         finally:
             self._calls -= 1

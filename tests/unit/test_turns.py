@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from sekisho.turns import Turns, Worker
+from sekisho.turns import Namespaces, Turns, Worker
 from tests.unit.waiting import until
 
 SOON = 20.0
@@ -195,6 +195,58 @@ async def test_one_that_gives_up_does_not_hold_up_those_behind_it() -> None:
     await small
     turns.give_back("a", 2)
     await turns.take("a", 4)
+
+
+async def test_work_for_several_namespaces_has_the_first_turn_of_one_of_them() -> None:
+    turns, order = Turns(), list[str]()
+
+    async def wait(users: str | Namespaces, name: str) -> None:
+        async with turns.turn(users):
+            order.append(name)
+
+    shared = Namespaces("many")
+    async with turns.turn("many"):
+        waiting = [asyncio.create_task(wait("many", f"many-{number}")) for number in range(3)]
+        waiting += [asyncio.create_task(wait(shared, "shared")), asyncio.create_task(wait("few", "few"))]
+        await until(lambda: turns.waiting == 5)
+        shared.add("few")
+        shared.add("third")
+        shared.add("few")
+        assert turns.waiting == 5
+    await asyncio.gather(*waiting)
+    assert order == ["many-0", "few", "shared", "many-1", "many-2"]
+    assert turns.is_free
+
+
+async def test_work_has_a_turn_at_once_when_a_namespace_comes_that_may_have_it() -> None:
+    turns, shared = Turns(4, is_shared=True), Namespaces("busy")
+    assert [await turns.take("busy"), await turns.take("busy")] == ["busy", "busy"]
+    waiting = [asyncio.create_task(turns.take(users)) for users in ("busy", shared)]
+    await until(lambda: turns.waiting == 2)
+    shared.add("team")
+    assert await waiting[1] == "team"
+    assert not waiting[0].done()
+    assert await turns.take(Namespaces("other")) == "other"
+    for namespace in ("busy", "busy", "other", "team"):
+        turns.give_back(namespace)
+    turns.give_back(await waiting[0])
+    assert await turns.take("all", 4)
+
+
+async def test_work_for_several_namespaces_that_waits_no_longer_leaves_all_their_turns() -> None:
+    turns, shared = Turns(), Namespaces("a")
+    shared.add("b")
+    async with turns.turn("a"):
+        abandoned = asyncio.create_task(turns.take(shared))
+        others = [asyncio.create_task(turns.take(name)) for name in ("a", "b")]
+        await until(lambda: turns.waiting == 3)
+        abandoned.cancel()
+        await until(abandoned.cancelled)
+        shared.add("c")
+        assert turns.waiting == 2
+    for other in others:
+        turns.give_back(await other)
+    assert turns.is_free
 
 
 async def test_namespaces_take_turns_at_a_worker() -> None:

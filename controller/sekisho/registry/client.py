@@ -32,7 +32,7 @@ from sekisho.registry.manifests import (
     digest_of,
     has_digest,
 )
-from sekisho.turns import Worker
+from sekisho.turns import Users, Worker
 
 MAX_MANIFEST_BYTES: Final = 4 << 20
 """The size of an image's own manifest, of which only the digest is needed."""
@@ -166,7 +166,7 @@ class RegistryClient:
         self._connections = settings if isinstance(settings, Connections) else Connections(settings)
         self._authentication = Authentication(self._connections.http, credentials)
         self.credentials = credentials
-        self.namespace = ""
+        self.users: Users = ""
         self._unavailable: _Pauses[str] = _Pauses(MAX_REGISTRIES)
         self._paused: _Pauses[Repository] = _Pauses(MAX_PAUSED)
 
@@ -182,10 +182,10 @@ class RegistryClient:
         """
         return RegistryClient(self._connections, credentials)
 
-    def acting_for(self, namespace: str) -> "RegistryClient":
-        """The same client for the pods of a namespace, as namespaces take turns."""
+    def acting_for(self, users: Users) -> "RegistryClient":
+        """The same client for the pods of namespaces, as these take turns."""
         client = copy(self)
-        client.namespace = namespace
+        client.users = users
         return client
 
     async def close(self) -> None:
@@ -304,7 +304,7 @@ class RegistryClient:
                 registry=registry,
                 repository=repository.name,
                 max_bytes=max_bytes,
-                namespace=self.namespace,
+                users=self.users,
                 on_large=on_large,
             )
             if answer.status == 429 or answer.status >= 500:
@@ -317,14 +317,14 @@ class RegistryClient:
         """What a request calls when its answer is large: few large ones are held within such contexts."""
         async with AsyncExitStack() as stack:
             turn = self._connections.large.turn
-            yield lambda: stack.enter_async_context(turn(self.namespace))
+            yield lambda: stack.enter_async_context(turn(self.users))
 
     async def _decoded(self, answer: Answer, decode: Callable[[], T]) -> T:
         """What an answer holds; a large one is decoded in a thread."""
         return await self._run(answer.size > MAX_SMALL_BYTES, decode)
 
     async def _run(self, is_large: bool, call: Callable[[], T]) -> T:
-        return await self._connections.worker.run(self.namespace, call) if is_large else call()
+        return await self._connections.worker.run(self.users, call) if is_large else call()
 
     @asynccontextmanager
     async def _turn(self, repository: Repository) -> AsyncIterator[None]:
@@ -332,7 +332,7 @@ class RegistryClient:
 
         Raises RegistryError while one of them is paused.
         """
-        async with self._connections.turn(repository.registry, self.namespace):
+        async with self._connections.turn(repository.registry, self.users):
             self._unavailable.check(repository.registry, f"registry {repository.registry}")
             self._paused.check(repository, f"repository {repository}")
             try:

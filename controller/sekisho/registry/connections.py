@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from sekisho.registry.http import HttpClient, Settings
-from sekisho.turns import Turns, Worker
+from sekisho.turns import Turns, Users, Worker
 
 MAX_REQUESTS: Final = 64
 """Requests of one namespace to one registry at the same time; others wait."""
@@ -37,12 +37,12 @@ class Connections:
         await self.http.close()
 
     @asynccontextmanager
-    async def turn(self, registry: str, namespace: str) -> AsyncIterator[None]:
-        """Wait for the namespace's turn to send a request to a registry, and have it within the context."""
+    async def turn(self, registry: str, users: Users) -> AsyncIterator[None]:
+        """Wait for the users' turn to send a request to a registry, and have it within the context."""
         turns = self._namespace_turns.setdefault(registry, Turns(MAX_REQUESTS_TO_REGISTRY, is_shared=True))
         self._users[registry] += 1
         try:
-            async with turns.turn(namespace), self._registry_turns.turn(registry), self._all.turn(namespace):
+            async with turns.turn(users), self._registry_turns.turn(registry), self._all.turn(users):
                 yield
         finally:
             self._users[registry] -= 1

@@ -15,7 +15,7 @@ from yarl import URL
 
 from sekisho.registry.addresses import AddressDeniedError, Network, check_address, check_literal
 from sekisho.registry.errors import Failure, RegistryError
-from sekisho.turns import Turns
+from sekisho.turns import Turns, Users
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class HttpClient:
         authorization: str | None = None,
         max_bytes: int,
         max_redirects: int = MAX_REDIRECTS,
-        namespace: str = "",
+        users: Users = "",
         on_large: OnLarge = nothing_to_wait_for,
     ) -> Answer:
         """Send a request and follow its redirects. Raises RegistryError, UNAVAILABLE or INVALID.
@@ -161,7 +161,7 @@ class HttpClient:
         registry: its name, for messages.
         authorization: sent to the host of `url` only, not to others that it redirects to; None sends none.
         max_bytes: of the body of an answer of success; a larger one is an error.
-        namespace: whose pod needs the answer: namespaces take turns.
+        users: the namespaces whose pods need the answer: they take turns.
         """
         origin, is_own = url.origin(), True
         for _ in range(max_redirects + 1):
@@ -169,7 +169,7 @@ class HttpClient:
             try:
                 check_literal(url.raw_host or "", self._allowed)
                 # A hundred at once would hold up everything else on the event loop.
-                async with self._starting.turn(namespace):
+                async with self._starting.turn(users):
                     await asyncio.sleep(0)
                 answer, location = await self._send(method, url, {**headers, **own}, is_own, max_bytes, on_large)
             except _DeniedBodyError as error:

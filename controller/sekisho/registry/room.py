@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from sekisho.turns import Turns
+from sekisho.turns import Turns, Users
 
 UNIT: Final = 1 << 16
 """Bytes are counted in units of this size."""
@@ -18,11 +18,12 @@ class Room:
 
 
 class Hold:
-    """What one user holds of the room, for a namespace. End it with `release`."""
+    """What some work holds of the room, for namespaces. End it with `release`."""
 
-    def __init__(self, room: Room, namespace: str = "") -> None:
+    def __init__(self, room: Room, users: Users = "") -> None:
         self._room = room
-        self._namespace = namespace
+        self._users = users
+        self._holder = ""
         self._size = 0
         self._held = 0
         self._lock = asyncio.Lock()
@@ -30,17 +31,17 @@ class Hold:
     async def take(self, size: int) -> None:
         """Return when there is room for so many bytes more; more than the whole room count as the whole.
 
-        What was held before is given back meanwhile: two users that hold a part and wait for the rest would never end.
+        What was held before is given back meanwhile: two that hold a part and wait for the rest would never end.
         """
         self._size += size
         async with self._lock:
             self.release()
             wanted = min(-(-self._size // UNIT), self._room.size)
-            await self._room.units.take(self._namespace, wanted)
+            self._holder = await self._room.units.take(self._users, wanted)
             self._held = wanted
 
     def release(self) -> None:
         """Give all back."""
         if self._held:
-            self._room.units.give_back(self._namespace, self._held)
+            self._room.units.give_back(self._holder, self._held)
         self._held = 0

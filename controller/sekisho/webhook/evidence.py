@@ -9,7 +9,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -37,7 +37,7 @@ from sekisho.registry import (
     find_tagged,
 )
 from sekisho.telemetry.families import counters, gauges
-from sekisho.turns import Turns
+from sekisho.turns import Namespaces, Turns
 from sekisho.webhook.image_needs import Needs
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
 from sekisho.webhook.signed_images import SignedImages
@@ -114,11 +114,11 @@ class _Failure(Struct, frozen=True):
 
 
 class _Flight(Struct, frozen=True, eq=False):
-    """A look-up under way."""
+    """A look-up under way; users: the namespaces whose pods need it."""
 
     task: asyncio.Task[None]
     registry: str
-    namespace: str
+    users: Namespaces
     started: float
 
 
@@ -184,7 +184,9 @@ class EvidenceStore:
         namespace: of the pod that needs them.
         pull_secrets: the pod's own; None for only those of the release.
         """
-        started = [self._start((key, pull_secrets), reference, namespace) for key, reference in _by_key(references)]
+        started = [
+            self._start((key, pull_secrets), reference, Namespaces(namespace)) for key, reference in _by_key(references)
+        ]
         return any(started)
 
     async def settled(
@@ -273,18 +275,21 @@ class EvidenceStore:
             self._fingerprints = (authorities, fingerprints)
         return self._fingerprints[1]
 
-    def _start(self, key: _Key, reference: Reference, namespace: str, *, is_platform: bool = False) -> bool:
+    def _start(self, key: _Key, reference: Reference, users: Namespaces, *, is_platform: bool = False) -> bool:
         """Start a look-up unless it is too early for another one, or there are too many; whether one is under way.
 
+        users: also have one that is under way already wait for their turns.
         is_platform: of an index, so that it has no platforms itself.
         """
         if key in self._flights:
+            for namespace in users:
+                self._flights[key].users.add(namespace)
             return True
-        if self._has_failed(key) or not self._has_room(namespace):
+        if self._has_failed(key) or not self._has_room(users.first):
             return False
-        task = asyncio.create_task(self._look_up(key, reference, namespace, is_platform))
-        self._flights[key] = _Flight(task, reference.registry, namespace, time.monotonic())
-        self._by_namespace[namespace] += 1
+        task = asyncio.create_task(self._look_up(key, reference, users, is_platform))
+        self._flights[key] = _Flight(task, reference.registry, users, time.monotonic())
+        self._by_namespace[users.first] += 1
         self._by_registry[reference.registry] += 1
         task.add_done_callback(lambda _: self._ended(key))
         return True
@@ -302,44 +307,44 @@ class EvidenceStore:
 
     def _ended(self, key: _Key) -> None:
         flight = self._flights.pop(key)
-        _count_down(self._by_namespace, flight.namespace)
+        _count_down(self._by_namespace, flight.users.first)
         _count_down(self._by_registry, flight.registry)
         if flight.registry not in self._by_registry:
             self._turns_of.pop(flight.registry, None)
 
     @asynccontextmanager
-    async def _turn(self, registry: str, namespace: str) -> AsyncIterator[None]:
+    async def _turn(self, registry: str, users: Namespaces) -> AsyncIterator[None]:
         """Have a turn at looking up an image of a registry within the context."""
         turns = self._turns_of.setdefault(registry, Turns(MAX_LOOKUPS_OF_REGISTRY, is_shared=True))
-        async with turns.turn(namespace), self._turns_of_registries.turn(registry), self._turns.turn(namespace):
+        async with turns.turn(users), self._turns_of_registries.turn(registry), self._turns.turn(users):
             yield
 
-    async def _look_up(self, key: _Key, reference: Reference, namespace: str, is_platform: bool) -> None:
+    async def _look_up(self, key: _Key, reference: Reference, users: Namespaces, is_platform: bool) -> None:
         """Look an image up, and keep its facts or why there are none. Raises nothing."""
         repository, digest = Repository.of(reference), reference.digest or ""
-        wanted = Wanted(tuple(self._needs.predicates()), Hold(self._room, namespace))
+        wanted = Wanted(tuple(self._needs.predicates()), Hold(self._room, users))
         facts: ImageFacts | None = None
         try:
-            async with self._turn(reference.registry, namespace), asyncio.timeout(LOOKUP_SECONDS):
+            async with self._turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
-                client = client.acting_for(namespace)
+                client = client.acting_for(users)
                 listed = await find_listed(client, repository, digest, wanted)
-            verified = await self._verified(self._nothing(reference, wanted), listed.candidates, namespace)
+            verified = await self._verified(self._nothing(reference, wanted), listed.candidates, users)
             facts = facts_of(verified, self._clock())
             lacks_signature = self._needs.lacks_signature(reference, facts)
             if lacks_signature or (not listed.has_fallback and self._needs.fails_statement(reference, facts)):
                 find = partial(find_tagged, client, repository, digest, listed, wanted, needs_signature=lacks_signature)
-                facts = await self._with_tags(facts, verified, find, reference, namespace)
+                facts = await self._with_tags(facts, verified, find, reference, users)
             if not is_platform and self._needs.lacks_statement(reference, facts):
                 wanted.hold.release()  # the look-ups of platforms need room themselves
-                async with self._turn(reference.registry, namespace), asyncio.timeout(LOOKUP_SECONDS):
+                async with self._turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
                     platforms = await _platforms(client, repository, digest)
-                facts = await self._with_platforms(facts, platforms, key, reference, namespace)
+                facts = await self._with_platforms(facts, platforms, key, reference, users)
         except RegistryError as error:
-            self._keep_without_platforms(key, facts, namespace)
+            self._keep_without_platforms(key, facts, users.first)
             self._fail(key, error.failure, str(error), error.fix)
         except TimeoutError:
-            self._keep_without_platforms(key, facts, namespace)
+            self._keep_without_platforms(key, facts, users.first)
             message = f"registry {repository.registry} took longer than {LOOKUP_SECONDS:.0f} s"
             self._fail(key, Failure.UNAVAILABLE, message)
         except Exception:
@@ -347,10 +352,10 @@ class EvidenceStore:
             self._fail(key, Failure.INVALID, "an internal error; Sekisho's log says more")
         else:
             self._results["found"] += 1
-            self._keep(key, facts, namespace)
+            self._keep(key, facts, users.first)
             # A registry may hide signatures from a tenant's credentials. It cannot invent any.
             if key[1] is None or facts.is_vouched_for:
-                self._on_facts(facts, namespace)
+                self._on_facts(facts, users.first)
         finally:
             wanted.hold.release()
 
@@ -365,7 +370,7 @@ class EvidenceStore:
         verified: Verified,
         find: Callable[[], Awaitable[Candidates]],
         reference: Reference,
-        namespace: str,
+        users: Namespaces,
     ) -> ImageFacts:
         """The facts with those from the tags that clients attach to, which may have further signatures.
 
@@ -375,14 +380,14 @@ class EvidenceStore:
         find: reads the tags.
         """
         try:
-            async with self._turn(reference.registry, namespace), asyncio.timeout(LOOKUP_SECONDS):
+            async with self._turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
                 candidates = await find()
         except RegistryError as error:
             if not facts.signatures:
                 raise
             problems = (*facts.problems, str(error)[:MAX_PROBLEM_LENGTH])[:MAX_PROBLEMS]
             return msgspec.structs.replace(facts, problems=problems, omitted=facts.omitted + 1)
-        return facts_of(await self._verified(verified, candidates, namespace), self._clock())
+        return facts_of(await self._verified(verified, candidates, users), self._clock())
 
     async def _with_platforms(
         self,
@@ -390,7 +395,7 @@ class EvidenceStore:
         platforms: Mapping[str, str],
         key: _Key,
         reference: Reference,
-        namespace: str,
+        users: Namespaces,
     ) -> ImageFacts:
         """The facts about an index with its platforms, if an authority has attested one of them.
 
@@ -404,15 +409,13 @@ class EvidenceStore:
         for one, image in zip(keys, images, strict=True):
             known, is_due = self.known(*one)
             if is_due or not isinstance(known, ImageFacts):
-                is_started = self._start(one, image, namespace, is_platform=True)
+                is_started = self._start(one, image, users, is_platform=True)
                 if not is_started and not self._has_failed(one):
                     without_room.append((one, image))
-        flights = [self._flights[one].task for one in keys if one in self._flights]
-        if flights:
-            await asyncio.wait(flights)
+        await self._ended_for(users, keys)
         for one, image in without_room:
             # As a part of this look-up: those of other indexes may have all the room, and wait like this one.
-            await self._look_up(one, image, namespace, is_platform=True)
+            await self._look_up(one, image, users, is_platform=True)
         platform_facts = [self._facts(one) for one in keys]
         is_attested = any(one is not None and one.attestations for one in platform_facts)
         if is_attested or (None in platform_facts and facts.is_vouched_for):
@@ -421,7 +424,16 @@ class EvidenceStore:
             raise RegistryError(Failure.UNAVAILABLE, "some of its platforms could not be looked up")
         return facts
 
-    async def _verified(self, verified: Verified, attached: Candidates, namespace: str) -> Verified:
+    async def _ended_for(self, users: Namespaces, keys: Iterable[_Key]) -> None:
+        """Return when the look-ups of images have ended, which wait for the turns of their users and of these."""
+        flights = [self._flights[key] for key in keys if key in self._flights]
+        with ExitStack() as stack:
+            for flight in flights:
+                stack.enter_context(users.passed_on(flight.users.add))
+            if flights:
+                await asyncio.wait([flight.task for flight in flights])
+
+    async def _verified(self, verified: Verified, attached: Candidates, users: Namespaces) -> Verified:
         """What was read of an image before, with what further candidates prove."""
         call = partial(
             verify_more,
@@ -436,7 +448,7 @@ class EvidenceStore:
         keys = sum(len(authority.keys) for authority in verified.authorities)
         is_small = size <= MAX_SMALL_BYTES and len(attached.candidates) * keys <= MAX_AT_ONCE
         is_at_once = is_small and not any(authority.keyless for authority in verified.authorities)
-        return call() if is_at_once else await self._client.worker.run(namespace, call)
+        return call() if is_at_once else await self._client.worker.run(users, call)
 
     def _fail(self, key: _Key, failure: Failure, message: str, fix: str = "") -> None:
         self._results[failure] += 1

@@ -12,6 +12,7 @@ from msgspec import Struct
 from sekisho.images import Reference
 from sekisho.images.evidence import DEFAULT_TAG, Unknown, tag_key
 from sekisho.registry import Failure, RegistryClient, RegistryError, Repository
+from sekisho.turns import Namespaces
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,13 @@ class _Known(Struct, frozen=True, gc=False):
     until: float
 
 
+class _Flight(Struct, frozen=True, eq=False):
+    """A look-up under way; users: the namespaces whose pods need it."""
+
+    task: asyncio.Task[None]
+    users: Namespaces
+
+
 _Key = tuple[str, PodPullSecrets | None]
 """An image with a tag, by `tag_key`, and the pod's own pull Secrets that it is looked up with."""
 
@@ -69,7 +77,7 @@ class Tags:
         self._client = client
         self._client_with = client_with
         self._known: OrderedDict[_Key, _Known] = OrderedDict()
-        self._flights: dict[_Key, asyncio.Task[None]] = {}
+        self._flights: dict[_Key, _Flight] = {}
         self._by_namespace: Counter[str] = Counter()
         self._without_room: OrderedDict[_Key, float] = OrderedDict()
         """Tags that found no room, and until when that counts (`time.monotonic`)."""
@@ -91,9 +99,9 @@ class Tags:
         wanted = list(dict.fromkeys(reference for reference in references if reference.digest is None))
         named = {(tag_key(one), pull_secrets): one for one in wanted}
         for key, reference in named.items():
-            if self._current(key) is None and key not in self._flights:
+            if self._current(key) is None:
                 self._start(key, reference, namespace)
-        tasks = [self._flights[key] for key in named if key in self._flights]
+        tasks = [self._flights[key].task for key in named if key in self._flights]
         if tasks:
             await asyncio.wait(tasks, timeout=max(seconds, 0.0))
         return {
@@ -125,14 +133,19 @@ class Tags:
         return known if known is not None and time.monotonic() < known.until else None
 
     def _start(self, key: _Key, reference: Reference, namespace: str) -> None:
-        """Start the look-up of a tag, or note that there is no room for it."""
+        """Start the look-up of a tag, or note that there is no room for it. One under way is for this namespace too."""
+        if key in self._flights:
+            self._flights[key].users.add(namespace)
+            return
         self._without_room.pop(key, None)
         if not self._has_room(namespace):
             self._without_room[key] = time.monotonic() + WITHOUT_ROOM_SECONDS
             if len(self._without_room) > MAX_WITHOUT_ROOM:
                 self._without_room.popitem(last=False)
             return
-        task = self._flights[key] = asyncio.create_task(self._look_up(key, reference, namespace))
+        users = Namespaces(namespace)
+        task = asyncio.create_task(self._look_up(key, reference, users))
+        self._flights[key] = _Flight(task, users)
         self._by_namespace[namespace] += 1
         task.add_done_callback(lambda _: self._ended(key, namespace))
 
@@ -148,14 +161,14 @@ class Tags:
         if not self._by_namespace[namespace]:
             del self._by_namespace[namespace]
 
-    async def _look_up(self, key: _Key, reference: Reference, namespace: str) -> None:
+    async def _look_up(self, key: _Key, reference: Reference, users: Namespaces) -> None:
         """Get the digest from the registry, and keep it. Raises nothing."""
         digest, problem, fix, seconds = None, "", "append the digest to the image, or try again", FAILURE_SECONDS
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
                 repository, tag = Repository.of(reference), reference.tag or DEFAULT_TAG
-                digest = await client.acting_for(namespace).digest(repository, tag)
+                digest = await client.acting_for(users).digest(repository, tag)
             seconds = TAG_SECONDS
         except RegistryError as error:
             problem, fix = str(error), "correct the tag" if error.failure is Failure.MISSING else error.fix or fix

@@ -19,7 +19,7 @@ from sekisho.images.keys import has_signed
 from sekisho.images.scan_reports import Severity
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.verification import Verified, verify_more
-from sekisho.registry import Hold
+from sekisho.registry import Hold, connections
 from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from sekisho.turns import Turns
 from sekisho.webhook import evidence as module
@@ -382,10 +382,44 @@ async def test_namespaces_take_turns_at_a_registry(site: Site, monkeypatch: pyte
     site.evidence.start(images[:5], "flood")
     site.evidence.start(images[5:], "team")
     await site.evidence.settled(images, 5)
-    looked_up = list(
-        dict.fromkeys(path.removeprefix("referrers/") for path in site.registry.paths() if "refer" in path)
-    )
-    assert [image.digest for image in (images[0], images[1], images[5], images[2])] == looked_up[:4]
+    assert [images[place].digest for place in (0, 1, 5, 2)] == looked_up(site)[:4]
+
+
+def looked_up(site: Site) -> list[str]:
+    """The digests whose referrers were requested, in this order."""
+    return list(dict.fromkeys(path.removeprefix("referrers/") for path in site.registry.paths() if "refer" in path))
+
+
+@pytest.mark.parametrize("bound", [(module, "MAX_LOOKUPS_OF_REGISTRY"), (connections, "MAX_REQUESTS_TO_REGISTRY")])
+async def test_image_does_not_wait_for_all_of_the_namespace_that_named_it_first(
+    site: Site, monkeypatch: pytest.MonkeyPatch, bound: tuple[object, str]
+) -> None:
+    monkeypatch.setattr(*bound, 1)
+    images = [site.signed(b" " * number) for number in range(7)]
+    held = Held(site, images[0])
+    site.evidence.start(images, "flood")
+    await held.reached.wait()
+    site.evidence.start(images[6:], "team")
+    held.release.set()
+    await site.evidence.settled(images, 5)
+    assert looked_up(site)[:3] == [images[place].digest for place in (0, 1, 6)]
+
+
+async def test_platform_does_not_wait_for_all_of_the_namespace_that_named_it_first(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LOOKUPS_OF_REGISTRY", 1)
+    site.predicates = (SCAN_PREDICATE,)
+    images = [site.signed(b" " * number) for number in range(12)]
+    index = index_of(site, ("linux/amd64", images[-1]))
+    held = Held(site, images[0])
+    site.evidence.start(images, "flood")
+    await held.reached.wait()
+    site.evidence.start([index], "team")
+    held.release.set()
+    await site.evidence.settled([*images, index], 5)
+    order = looked_up(site)
+    assert order.index(images[-1].digest or "") < order.index(images[-2].digest or "")
 
 
 async def test_namespaces_on_a_slow_registry_leave_look_ups_to_another(

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from sekisho.images import Reference
 from sekisho.images.evidence import tag_key
+from sekisho.registry import connections
 from sekisho.webhook.tags import Tags
 from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
 from tests.unit.registry.test_registry_authentication import answering
@@ -146,6 +147,16 @@ async def test_namespaces_that_flood_leave_room_to_others(held: Site, monkeypatc
     for namespace, numbers in (("flood-a", range(3)), ("flood-b", range(3, 8))):
         await held.tags.digests([held.reference(f"junk-{number}") for number in numbers], 0, namespace)
     wanted = held.reference("1.2")
+    assert await held.tags.digests([wanted], 5, "team") == {wanted: digest}
+
+
+async def test_tag_does_not_wait_for_all_of_the_namespace_that_named_it_first(
+    held: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_REQUESTS_TO_REGISTRY", 4)
+    wanted, digest = held.reference("1.2"), held.registry.image("1.2")
+    junk = [held.reference(f"junk-{number}") for number in range(10)]
+    assert await held.tags.digests([*junk, wanted], 0.05, "flood") == {}
     assert await held.tags.digests([wanted], 5, "team") == {wanted: digest}
 
 
