@@ -12,7 +12,7 @@ SHORT ?=
 # What an older API server may answer otherwise: verdicts, the chart, its life.
 ON_OLDER := admission conformance chart helm_test life_cycle
 
-.PHONY: help install lint test test-load unit cluster corpus older fuzz controlplane nodes trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \
+.PHONY: help install lint test test-long unit cluster corpus older fuzz controlplane nodes trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \
 	bench-audit bench-trust growth tenants stress docs site differential generate release lock clean
 
 help: ## List the targets
@@ -48,11 +48,11 @@ trustparts: install ## Build or find cosign, registries and the servers of a Sig
 	$(BIN)/python -m tests.trustparts
 
 # Tests wait for leases, caches and timeouts: three processes keep two cores busy.
-test: lint controlplane nodes trustparts ## Lint, unit tests, and tests on a real control plane (25 minutes on two cores)
-	$(BIN)/python -m pytest --numprocesses=3 --durations=10 -m "not load"
+test: lint controlplane nodes trustparts ## Lint, unit tests, and tests on a real control plane (20 minutes on two cores)
+	$(BIN)/python -m pytest --numprocesses=3 --durations=10 -m "not long"
 
-test-load: install controlplane ## The other tests: floods, faults under load, and the benchmarks of the documentation (6 minutes)
-	$(BIN)/python -m pytest tests/cluster tests/worst --numprocesses=3 --durations=10 -m load
+test-long: install controlplane nodes ## The other tests: floods, faults under load, releases on nodes, benchmarks of pages, the image (8 minutes)
+	$(BIN)/python -m pytest --numprocesses=3 --durations=10 -m long
 
 unit: install ## Unit tests only; on another Python: make unit PYTHON=python3.13
 	$(BIN)/python -m tests.controlplane build --helm

@@ -1,7 +1,8 @@
 """How tests are distributed over processes, how many examples property tests try, and fixtures for all tests."""
 
+import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,8 @@ settings.load_profile("quick")
 
 _OF_THE_LAB = ("certificate_modes", "image_verification", "life_cycle", "policy_changes", "succession")
 _OF_THE_INSTALLATION = (
-    *("api_versions", "certificates", "chart", "controller", "controlplane", "helm_test", "pod_defaults"),
-    *("policy_status", "proof"),
+    *("api_versions", "certificates", "chart", "check_for_cluster", "controller", "controlplane", "helm_test"),
+    *("pod_defaults", "policy_status", "proof"),
 )
 _ALONE = ("build", "drills")
 _GROUPS = (
@@ -62,6 +63,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = _ONLY_IN_THE_LAB.intersection(getattr(item, "fixturenames", ()))
         if fixtures and _group_of(file) != "lab":
             raise pytest.UsageError(f"{file} uses {', '.join(fixtures)}: add it to _OF_THE_LAB in tests/conftest.py")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Thousands of tests are found, and stay: looking through them for garbage takes a third of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

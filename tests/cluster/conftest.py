@@ -1,4 +1,7 @@
-"""Fixtures on a real control plane: one a test session with Sekisho in it, and a namespace a test."""
+"""Fixtures on a real control plane: one a process with Sekisho in it, and a namespace a test.
+
+Control planes live for as long as tests of this folder follow: each that nobody uses takes a twentieth of a core.
+"""
 
 import sys
 import uuid
@@ -82,7 +85,7 @@ def new_plane(
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bare_plane(new_plane: Callable[..., ControlPlane]) -> Iterator[ControlPlane]:
     """A control plane without Sekisho, beside the one that has it."""
     with new_plane() as plane:
@@ -100,7 +103,7 @@ class Lab(msgspec.Struct, frozen=True):
     callers: ClientAuthority
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(new_plane: Callable[..., ControlPlane], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A control plane beside the one that all other tests share."""
     folder = tmp_path_factory.mktemp("lab")
@@ -110,9 +113,9 @@ def lab(new_plane: Callable[..., ControlPlane], tmp_path_factory: pytest.TempPat
         yield Lab(plane, audit, callers)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(new_plane: Callable[..., ControlPlane]) -> Iterator[Cluster]:
-    """The control plane of this test session, with Sekisho installed and live."""
+    """A control plane with Sekisho installed and live."""
     with new_plane() as plane:
         sekisho = Sekisho(plane, say=print)
         try:

@@ -49,7 +49,7 @@ def test_commands_on_a_cluster_do_what_the_page_shows(page: Path, cluster: Clust
     run_page(page, ("cluster", "dry run"), tmp_path, environment)
 
 
-@pytest.mark.load
+@pytest.mark.long
 @pytest.mark.parametrize("command", [command for command in commands_of("short") if command != IN_TESTS_OF_ITS_OWN])
 def test_a_benchmark_of_a_page_works(command: str) -> None:
     run_short(command)

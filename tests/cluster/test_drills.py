@@ -14,7 +14,7 @@ from tests.drills.outages import cut_off_replica_is_reported
 from tests.drills.site import Site, open_site
 from tests.drills.soak import SAMPLES, soak
 
-pytestmark = pytest.mark.load
+pytestmark = pytest.mark.long
 PAUSE = 0.1
 """Half the pods of `make drill`: still one of each kind every 30 ms, and the other tests get half a core back."""
 SHORT: dict[str, Callable[[Site], str]] = {

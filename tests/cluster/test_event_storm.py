@@ -3,11 +3,14 @@
 import asyncio
 import json
 
+import pytest
+
 from tests.cluster.conftest import Cluster
 from tests.controlplane.kubectl import Kubectl
 from tests.controlplane.waiting import wait_until
 from tests.load.storm import from_everybody, make_owners, post
 
+pytestmark = pytest.mark.long
 OWNERS, TIMES = 100, 50
 
 

@@ -26,6 +26,7 @@ from tests.controlplane.waiting import wait_until
 from tests.documented import NEED_A_NODE, PAGES, blocks, commands
 from tests.logs import lines_of_source
 
+pytestmark = pytest.mark.long
 (PREVIOUS,) = Path(__file__).parent.glob("sekisho-*")
 """The chart of the version before."""
 PREVIOUS_VERSION = PREVIOUS.name.removeprefix("sekisho-")

@@ -22,6 +22,7 @@ import yaml
 from tests.controlplane.cache import cache_folder, publish, workshop
 from tests.controlplane.progress import Progress
 
+pytestmark = pytest.mark.long
 REPOSITORY = Path(__file__).parents[2]
 DOCKERFILE = REPOSITORY / "Dockerfile"
 LOCKS = tuple(REPOSITORY / "requirements" / f"{name}.txt" for name in ("build", "runtime"))

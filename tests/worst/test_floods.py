@@ -15,7 +15,7 @@ from tests.reviews import review_body
 from tests.worst.floods import FLOODS, Opened, Target, reviewed
 from tests.worst.judging import EVERYTHING, WAIVER
 
-pytestmark = pytest.mark.load
+pytestmark = pytest.mark.long
 MAX_MIB: Final = 256
 """Half of the chart's limit."""
 MAX_KEPT_MIB: Final = 16
