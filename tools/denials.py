@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from sekisho.admission import Context, denial_message, evaluate, judge
 from sekisho.images.authorities import Authority, AuthorityKey, authority
 from sekisho.images.evidence import Attestation, ImageFacts, Signature, Unknown
-from sekisho.images.scan_reports import NO_PACKAGES, Scanner, Severity
+from sekisho.images.reported import Scanner, Severity
 from sekisho.images.scans import SCAN_PREDICATE, BySeverity, Ids, Scan, Vulnerability
+from sekisho.images.trivy_reports import NO_PACKAGES
 from sekisho.images.trust import Trust
 from sekisho.pods import Workload
 from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet

@@ -42,7 +42,7 @@ def attach(entry: Entry, image: Image, folder: Path, environment: Mapping[str, s
     """Run the entry's script, with a program in place of Trivy that writes what it would write."""
     scan = scan_predicate(trivy(digest=image.digest), datetime.now(UTC))
     (folder / "trivy-report.json").write_text(json.dumps(scan))
-    (folder / "trivy").write_text('#!/bin/sh\ncp trivy-report.json "$5"\n')
+    (folder / "trivy").write_text('#!/bin/sh\nwhile [ "$1" != --output ]; do shift; done\ncp trivy-report.json "$2"\n')
     (folder / "trivy").chmod(0o755)
     ran = run(("bash", "-c", f"cd {folder} && {entry.folder / 'attach.sh'} {image.reference}"), environment)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -14,7 +14,7 @@ import pytest
 
 from sekisho.images.attested import PROVENANCE_PREDICATES, SBOM_PREDICATES, Build
 from sekisho.images.evidence import MAX_PAYLOAD_BYTES, ImageFacts
-from sekisho.images.scan_reports import Severity
+from sekisho.images.reported import Severity
 from sekisho.images.scans import SCAN_PREDICATE, Scan
 from sekisho.images.vex import VEX_PREDICATES, Vex
 from tests.controlplane.kubectl import run
@@ -315,7 +315,9 @@ def test_commands_of_the_page_on_scanned_images_do_what_it_says(
         (tmp_path / f"{name}-report.json").write_text(json.dumps(written))
     (tmp_path / "trivy-cyclonedx.json").write_text(json.dumps(BOM))
     (tmp_path / "trivy-cosign-vuln.json").write_text((tmp_path / "trivy-report.json").read_text())
-    (tmp_path / "trivy").write_text('#!/bin/sh\ncp "trivy-$3.json" "$5"\n')
+    (tmp_path / "trivy").write_text(
+        '#!/bin/sh\nname="trivy-$3.json"\nwhile [ "$1" != --output ]; do shift; done\ncp "$name" "$2"\n'
+    )
     (tmp_path / "grype").write_text("#!/bin/sh\ncat grype-report.json\n")
     for name in reports:
         (tmp_path / name).chmod(0o755)

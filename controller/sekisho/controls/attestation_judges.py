@@ -12,7 +12,7 @@ from sekisho.findings import count_as_findings, render_value, words
 from sekisho.images.attested import Build, SbomFormat
 from sekisho.images.authorities import identity_matches
 from sekisho.images.evidence import Attestation
-from sekisho.images.scan_reports import Scanner
+from sekisho.images.reported import Scanner
 from sekisho.images.scans import Scan
 from sekisho.images.vex import exclusions_of
 

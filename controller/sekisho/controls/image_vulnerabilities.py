@@ -11,8 +11,9 @@ from msgspec import Meta, Struct
 from sekisho.controls.control import ParameterError
 from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName
 from sekisho.findings import count_as_findings, words
-from sekisho.images.scan_reports import ID_PATTERN, NO_PACKAGES, NO_SYSTEM_PACKAGES, UNLISTED, Scanner, Severity
-from sekisho.images.scans import SEVERITIES, Scan, Vulnerability, is_future
+from sekisho.images.reported import ID_PATTERN, Scanner, Severity
+from sekisho.images.scans import SEVERITIES, Ids, Scan, Vulnerability, is_future
+from sekisho.images.trivy_reports import NO_PACKAGES, NO_SYSTEM_PACKAGES, UNLISTED
 from sekisho.images.vex import Exclusions, covers
 from sekisho.timestamps import rfc3339
 
@@ -241,7 +242,8 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
     age = now - scan.finished
     if age > requirement.max_age:
         return ScanProblem(f"was last scanned {_age(age)} ago, at {rfc3339(scan.finished)}")
-    denied = {name: first for name in requirement.denied if (first := _first_id(scan, name))}
+    found, ignored = _first_ids(_cells(scan), requirement), _first_ids([scan.ignored], requirement)
+    denied = ignored | found
     exceeded = [
         (bound, ids)
         for bound in requirement.bounds
@@ -250,7 +252,7 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
     if not denied and not exceeded:
         return None
     counts = [f"{len(ids)} {bound.name}" for bound, ids in exceeded]
-    what = [f"{words(list(denied), 'and')}, which the policy denies"] if denied else []
+    what = list(_denied_words(list(found), [name for name in ignored if name not in found]))
     if counts:
         is_one = len(exceeded) == 1 and len(exceeded[0][1]) == 1
         what.append(f"{words(counts, 'and')} {'vulnerability' if is_one else 'vulnerabilities'}")
@@ -289,15 +291,29 @@ def _counting(listed: str, allowed: frozenset[str], exclusions: Exclusions) -> t
     return tuple(ids[0] for ids in tokens if not covers(allowed, ids) and not exclusions.covers(ids, allowed))
 
 
-def _first_id(scan: Scan, name: str) -> str:
+def _denied_words(found: Sequence[str], ignored: Sequence[str]) -> Iterator[str]:
+    if found:
+        yield f"{words(found, 'and')}, which the policy denies"
+    if ignored:
+        yield f"{words(ignored, 'and')}, which the policy denies and the scanner was told to ignore"
+
+
+def _cells(scan: Scan) -> list[Ids]:
+    return [of.of(severity) for of in (scan.fixable, scan.unfixable) for severity in SEVERITIES]
+
+
+def _first_ids(several: Sequence[Ids], requirement: Requirement) -> dict[str, str]:
+    """The ids that the policy denies, each with that of the vulnerability that has it as its id or other id."""
+    return {name: first for name in requirement.denied if (first := _first_id(several, name))}
+
+
+def _first_id(several: Sequence[Ids], name: str) -> str:
     """The id of the vulnerability that has this id or other id; empty where there is none."""
-    for of in (scan.fixable, scan.unfixable):
-        for severity in SEVERITIES:
-            ids = of.of(severity).ids
-            if name in ids:  # rarely; as a part of another id, too
-                for token in ids.split(" "):
-                    if name in token.split(","):
-                        return token.partition(",")[0]
+    for of in several:
+        if name in of.ids:  # rarely; as a part of another id, too
+            for token in of.ids.split(" "):
+                if name in token.split(","):
+                    return token.partition(",")[0]
     return ""
 
 

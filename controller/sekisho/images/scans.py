@@ -13,9 +13,11 @@ from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Raw, Struct
+from msgspec.structs import replace
 
 from sekisho.findings import printable
-from sekisho.images.scan_reports import Report, ReportError, Row, Severity, read_report
+from sekisho.images.reported import Ignored, Report, ReportError, Row, Severity
+from sekisho.images.scan_reports import read_report
 from sekisho.images.statements import NotASignatureError, decoded
 from sekisho.timestamps import in_utc, parse
 
@@ -85,6 +87,9 @@ class Scan(Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     problem: Annotated[
         str, Meta(description="Why it says nothing about the image; unset if it does.", max_length=400)
     ] = ""
+    ignored: Annotated[
+        Ids, Meta(description="Vulnerabilities that the scanner was told to ignore, as far as its report has them.")
+    ] = Ids()
 
     def count(self, severity: Severity) -> int:
         """The vulnerabilities of a severity, with and without a fix."""
@@ -162,7 +167,8 @@ def united(scans: Sequence[Scan]) -> Scan:
         return Scan(first.finished, first.scanner, problem=problem)
     fixable, unfixable = _united(one.fixable for one in scans), _united(one.unfixable for one in scans)
     rows = sorted((row for one in scans for row in one.worst), key=msgspec.structs.astuple)
-    return _bounded(first.finished, first.scanner, fixable, unfixable, rows)
+    ignored = _united_ids(one.ignored for one in scans)
+    return _bounded(Scan(first.finished, first.scanner, fixable, unfixable, ignored=ignored), rows)
 
 
 def _time(text: str) -> datetime | None:
@@ -179,26 +185,24 @@ def _scan(finished: datetime, report: Report) -> Scan:
         finished = min(finished, created)  # an old report in a new statement is old
     fixable = _by_severity([row for row in report.rows if row.is_fixable])
     unfixable = _by_severity([row for row in report.rows if not row.is_fixable])
-    return _bounded(finished, report.scanner, fixable, unfixable, report.rows)
+    return _bounded(Scan(finished, report.scanner, fixable, unfixable, ignored=_ids(report.ignored)), report.rows)
 
 
-def _bounded(
-    finished: datetime, scanner: str, fixable: BySeverity, unfixable: BySeverity, rows: Sequence[Row | Vulnerability]
-) -> Scan:
-    """A scan; with a problem instead of its findings where the ids of these are too large."""
-    ids = [of.of(severity) for of in (fixable, unfixable) for severity in SEVERITIES]
+def _bounded(scan: Scan, rows: Sequence[Row | Vulnerability]) -> Scan:
+    """A scan with the worst of its rows; with a problem instead of its findings where their ids are too large."""
+    ids = [of.of(severity) for of in (scan.fixable, scan.unfixable) for severity in SEVERITIES] + [scan.ignored]
     size = sum(len(of.ids) for of in ids)
     if size > MAX_ID_BYTES:
         problem = f"the ids of its {sum(of.count for of in ids):,} vulnerabilities have {size:,} bytes"
-        return Scan(finished, scanner, problem=f"{problem}; the maximum is {MAX_ID_BYTES:,}")
-    return Scan(finished, scanner, fixable, unfixable, _worst(rows))
+        return Scan(scan.finished, scan.scanner, problem=f"{problem}; the maximum is {MAX_ID_BYTES:,}")
+    return replace(scan, worst=_worst(rows))
 
 
 def _by_severity(rows: Sequence[Row]) -> BySeverity:
     return BySeverity(**{severity: _ids([row for row in rows if row.severity == severity]) for severity in SEVERITIES})
 
 
-def _ids(rows: Sequence[Row]) -> Ids:
+def _ids(rows: Sequence[Row | Ignored]) -> Ids:
     """The ids, each once, with all its other ids; with itself too where a finding has no other id."""
     others: dict[str, set[str]] = {}
     for row in rows:

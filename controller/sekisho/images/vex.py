@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 from msgspec import Meta, Struct, field
 
-from sekisho.images.scan_reports import MAX_ROWS
+from sekisho.images.reported import MAX_ROWS
 from sekisho.images.scans import is_future
 from sekisho.images.statements import NotASignatureError, decoded
 from sekisho.timestamps import in_utc, parse

@@ -11,7 +11,7 @@ from sekisho.findings import words
 from sekisho.images.attested import Build
 from sekisho.images.evidence import MAX_ATTESTATIONS, Attestation, ImageFacts, Signature, signatures_by_others
 from sekisho.images.keeping import MAX_SIGNERS
-from sekisho.images.scan_reports import Severity
+from sekisho.images.reported import Severity
 from sekisho.images.scans import Scan, is_future
 from sekisho.images.vex import Vex
 from sekisho.policies.types import GROUP

@@ -31,6 +31,7 @@ from tests.unit.images.scan_data import (
     grype_match,
     scan_statement,
     scanned_by,
+    suppressed,
     trivy,
     trivy_row,
     vex_by,
@@ -290,6 +291,28 @@ def test_allowed_vulnerability_counts_again_from_its_end_on() -> None:
     assert not is_admitted(allowed("CVE-2024-0001"), row, now=NOW + DAY)
     assert not is_admitted(allowed("CVE-2024-0002"), row)
     assert not is_admitted(allowed("CVE-2024-0001"), row, trivy_row("CVE-2024-0002"))
+
+
+def test_denied_vulnerability_is_denied_where_the_scanner_was_told_to_ignore_it_and_its_report_says_so() -> None:
+    by_trivy = trivy()
+    by_trivy["Results"][0]["ExperimentalModifiedFindings"] = [suppressed(trivy_row("CVE-2021-44228"))]
+    match = grype_match("GHSA-jfh8-c2jp-5v3q", related=["CVE-2021-44228"])
+    for report in (by_trivy, grype(ignoredMatches=[match])):
+        scanned = facts_of(shared(facts(scanned_by(report=report)), NOW))
+        assert (
+            "which has CVE-2021-44228, which the policy denies and the scanner was told to ignore, in a scan by "
+        ) in message(judged(scanned, policy(denied=["CVE-2021-44228"])))
+        assert not judged(scanned, policy(denied=["CVE-2021-44229"], maximum=STRICT)).violations
+    both = grype(match, ignoredMatches=[match])
+    text = message(judged(facts(scanned_by(report=both)), policy(denied=["CVE-2021-44228"])))
+    assert "which has CVE-2021-44228, which the policy denies, in a scan by grype" in text
+
+
+def test_what_one_of_two_reports_of_the_same_time_ignores_is_denied() -> None:
+    clean, ignoring = grype(), grype(ignoredMatches=[grype_match("CVE-2021-44228")])
+    for reports, is_denied in (((clean, ignoring), True), ((clean, clean), False)):
+        scanned = facts(*(scanned_by(report=report) for report in reports))
+        assert judged(scanned, policy(denied=["CVE-2021-44228"])).is_denied is is_denied
 
 
 def test_allowed_id_is_also_one_that_an_advisory_is_about_alone() -> None:

@@ -236,7 +236,7 @@ TRIVY: Final[dict[str, Golden]] = {
 }
 
 
-def _grype(*matches: Any, target: Any = None, kind: str = "image", **tail: Any) -> dict[str, Any]:
+def _grype(*matches: Any, target: Any = None, **tail: Any) -> dict[str, Any]:
     image = {
         "userInput": f"{REPOSITORY}:1.2.3",
         "imageID": CONFIG_DIGEST,
@@ -249,7 +249,7 @@ def _grype(*matches: Any, target: Any = None, kind: str = "image", **tail: Any) 
     }
     return {
         "matches": list(matches),
-        "source": {"type": kind, "target": image if target is None else target},
+        "source": {"type": "image", "target": image if target is None else target},
         "distro": {"name": "debian", "version": "12", "idLike": ["debian"]},
         "descriptor": {"name": "grype", "version": "0.1.0"},
     } | tail
@@ -305,15 +305,14 @@ GRYPE: Final[dict[str, Golden]] = {
         {"fixable critical": "GHSA-aaaa-bbbb-cccc,CVE-2021-44228"},
         ("GHSA-aaaa-bbbb-cccc", "log4j-core", "2.14.1", "2.15.0"),
     ),
-    "0.60, of an archive, with states of fixes": Golden(
+    "0.60, of an archive without names, with states of fixes": Golden(
         _grype(
             _match({"id": "CVE-2023-0001", "severity": "High", "fix": {"versions": [], "state": "wont-fix"}}, "a", "1"),
             _match({"id": "CVE-2023-0002", "severity": "High", "fix": {"versions": [], "state": "fixed"}}, "b", "1"),
             _match(
                 {"id": "CVE-2023-0003", "severity": "Unknown", "fix": {"versions": [], "state": "unknown"}}, "c", "1"
             ),
-            target="/image.tar",
-            kind="file",
+            target={"imageID": CONFIG_DIGEST, "tags": []},
         ),
         {"unfixable high": "CVE-2023-0001 CVE-2023-0003", "fixable high": "CVE-2023-0002"},
         ("CVE-2023-0002", "b", "1", ""),

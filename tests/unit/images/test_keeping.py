@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sekisho.images.attested import SLSA_1, Build
 from sekisho.images.evidence import MAX_ATTESTATIONS, MAX_SCANS, Attestation, Candidate, ImageFacts, Signature
 from sekisho.images.keeping import keep
-from sekisho.images.scan_reports import Severity
+from sekisho.images.reported import Severity
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.verification import verify
 from sekisho.timestamps import rfc3339

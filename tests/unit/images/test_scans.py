@@ -9,7 +9,7 @@ import pytest
 
 from sekisho.images.bundles import CERTIFICATE_ANNOTATION, ENVELOPE_TYPE, MAX_BUNDLE_MARKS
 from sekisho.images.evidence import MAX_ATTESTATIONS, ImageFacts
-from sekisho.images.scan_reports import MAX_ROWS, Severity
+from sekisho.images.reported import MAX_ROWS, Severity
 from sekisho.images.scans import MAX_ID_BYTES, MAX_SKEW, MAX_WORST, SCAN_PREDICATE, Scan, is_future, read_scan
 from sekisho.images.statements import MAX_KEYS, MAX_LISTS, MAX_SIGNATURE_BYTES, NotASignatureError, verify_statement
 from sekisho.images.verification import verify
@@ -21,6 +21,7 @@ from tests.unit.images.scan_data import (
     scan_statement,
     scanned_by,
     scans_of,
+    suppressed,
     trivy,
     trivy_row,
 )
@@ -102,6 +103,19 @@ def test_report_of_grype() -> None:
     }
 
 
+def test_what_a_scanner_was_told_to_ignore_is_read_where_the_report_has_it() -> None:
+    match = grype_match("GHSA-jfh8-c2jp-5v3q", related=["CVE-2021-44228", "GHSA-jfh8-c2jp-5v3q"])
+    scan = read(grype(grype_match(), ignoredMatches=[match | {"appliedIgnoreRules": [{"vulnerability": "x"}]}]))
+    assert cells(scan) == {"fixable critical": "CVE-2024-0001"}
+    assert (scan.ignored.count, scan.ignored.ids) == (1, "GHSA-jfh8-c2jp-5v3q,CVE-2021-44228")
+    misconfiguration = {"Type": "misconfiguration", "Status": "ignored", "Finding": {"ID": "DS002", "Severity": "HIGH"}}
+    report = trivy(trivy_row())
+    report["Results"][0]["ExperimentalModifiedFindings"] = [suppressed(trivy_row("CVE-2021-44228")), misconfiguration]
+    scan = read(report)
+    assert (cells(scan), scan.ignored.ids) == ({"fixable critical": "CVE-2024-0001"}, "CVE-2021-44228")
+    assert (read(grype()).ignored.ids, read(trivy()).ignored.ids) == ("", "")
+
+
 UNLISTED: tuple[dict[str, Any], ...] = ({}, {"Packages": []}, {"Packages": None})
 LISTED = {"Target": "Node.js", "Class": "lang-pkgs", "Type": "node-pkg", "Packages": [{"Name": "x", "Version": "1"}]}
 
@@ -115,17 +129,20 @@ def system_result(family: str, **fields: Any) -> dict[str, Any]:
 CLEAN = {
     "trivy 0.20": {
         "SchemaVersion": 2,
+        "ArtifactType": "container_image",
         "Metadata": {"OS": {"Family": "alpine", "Name": "3.14.2"}},
         "Results": [{"Target": "pay (alpine 3.14.2)", "Type": "alpine", "Packages": [{"Name": "musl"}]}],
     },
     "trivy 0.50, nothing but a binary": {
         "SchemaVersion": 2,
         "CreatedAt": "2026-11-26T11:00:00.123456789+01:00",
+        "ArtifactType": "container_image",
         "Metadata": {"ImageID": IMAGE},
         "Results": [{"Target": "app", "Class": "lang-pkgs", "Type": "gobinary"}],
     },
     "trivy 0.60, an operating system without vulnerabilities": {
         "SchemaVersion": 2,
+        "ArtifactType": "container_image",
         "Metadata": {"OS": {"Family": "wolfi", "Name": "20230201"}},
         "Results": [
             {"Target": "pay (wolfi 20230201)", "Class": "os-pkgs", "Type": "wolfi", "Packages": [{"Name": "glibc"}]}
@@ -135,10 +152,10 @@ CLEAN = {
         Metadata={"ImageID": IMAGE, "OS": None}, Results=[{"Class": "lang-pkgs", "Type": "gobinary"}]
     ),
     "grype 0.60": {"matches": [], "source": {"type": "image", "target": {}}, "descriptor": {"name": "grype"}},
-    "grype 0.99, of a file": {
+    "grype 0.99, of an archive without names": {
         "matches": [],
         "ignoredMatches": [grype_match()],
-        "source": {"type": "file", "target": "/image.tar"},
+        "source": {"type": "image", "target": {"manifestDigest": "", "repoDigests": []}},
         "descriptor": {"name": "grype", "version": "0.99.1", "db": {"status": {}, "providers": {}}},
     },
 }
@@ -187,6 +204,24 @@ NO_SCANS: dict[str, tuple[Any, str]] = {
     "another image": (trivy(digest=OTHER_IMAGE), f'its report is about another image, "{OTHER_IMAGE}"'),
     "another image, by Grype": (grype(digest=OTHER_IMAGE), f'its report is about another image, "{OTHER_IMAGE}"'),
     "too many findings": (trivy(*[trivy_row()] * (MAX_ROWS + 1)), "its report has 20,001 findings; the maximum is"),
+    "too many that are ignored": (
+        grype(grype_match(), ignoredMatches=[grype_match()] * MAX_ROWS),
+        "its report has 20,001 findings; the maximum is",
+    ),
+    **{
+        f"of another kind, {kind}": (trivy(ArtifactType=kind), f'its report is about "{kind}", not an image')
+        for kind in ("filesystem", "repository", "cyclonedx", "spdx", "vm")
+    },
+    **{
+        f"of another kind by Grype, {kind}": (
+            grype(source={"type": kind, "target": "/src"}),
+            f'its report is about "{kind}", not an image',
+        )
+        for kind in ("directory", "file", "sbom-file", "purl", "unknown")
+    },
+    "of no kind": (trivy(ArtifactType=""), "its report does not say that it is about an image"),
+    "of no kind by Grype": (grype(source=None), "its report does not say that it is about an image"),
+    "ignored in another form": (grype(ignoredMatches=[{}]), "its report has another form"),
 }
 
 

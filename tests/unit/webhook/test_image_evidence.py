@@ -16,7 +16,7 @@ from sekisho.images import Reference, parse, signers
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown
 from sekisho.images.keys import has_signed
-from sekisho.images.scan_reports import Severity
+from sekisho.images.reported import Severity
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.verification import Verified, verify_more
 from sekisho.registry import Hold, connections

@@ -14,7 +14,7 @@ from msgspec import structs
 from sekisho.cluster.api import ApiClient
 from sekisho.images.attested import SLSA_1, Build
 from sekisho.images.evidence import Attestation, ImageFacts, Signature
-from sekisho.images.scan_reports import Severity
+from sekisho.images.reported import Severity
 from sekisho.images.scans import SCAN_PREDICATE, BySeverity, Ids, Scan, Vulnerability
 from sekisho.policies.image_evidence import facts_of, name_of, shared
 from sekisho.webhook import shared_evidence as module
