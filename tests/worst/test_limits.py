@@ -9,7 +9,7 @@ import pytest
 from sekisho import admission
 from sekisho.controls import CONTROLS
 from sekisho.policies import ClusterPodPolicy, PolicySet
-from sekisho.webhook.pod_reviews import _is_quick
+from sekisho.webhook.review_cost import is_quick
 from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review_body
 from tests.worst.limits import (
     MAX_LOOP_SECONDS,
@@ -45,7 +45,7 @@ def largest_quick(large: Large, policies: PolicySet) -> bytes | None:
     for count in COUNTS:
         body = review_body(large.make(count), namespace="shop")
         review = admission.decode(body)
-        if review.defect is None and _is_quick(review, len(body), policies, {}):
+        if review.defect is None and is_quick(review, len(body), policies, {}):
             return body
     return None
 

@@ -98,10 +98,8 @@ class PolicySet:
         self._by_name = {policy.name: policy for policy in ordered}
         self._waivers = WaiverIndex(waivers)
         self.has_waivers = not self._waivers.is_empty
-        self.exemptions = self._waivers.exemptions
-        """The policies, values and conditions that waivers have: what a denied pod may be compared with."""
-        self.exempt_images = self._waivers.images
-        """Patterns for images in waivers that one container of a denied pod may be compared with."""
+        self.exemptions, self.exempt_images = self._waivers.exemptions
+        """As `exemptions_in`, of the waivers for all namespaces."""
         self.namespace_cost = self._waivers.namespace_cost + sum(policy.namespace_cost for policy in ordered)
         """The most that `selection_cost` may be for any namespace."""
         self.authorities = {authority.name: authority for authority in authorities}
@@ -173,6 +171,16 @@ class PolicySet:
     def waivers_in(self, namespace: str) -> Mapping[str, Sequence[CompiledWaiver]]:
         """The same for each policy, by the policies' names."""
         return self._waivers.waivers_in(namespace)
+
+    def exemptions_in(self, namespace: str) -> tuple[int, int]:
+        """What a denied pod of a namespace may be compared with: the policies, values and conditions of waivers, and
+        the patterns for images that one container is compared with.
+        """
+        return self._waivers.exemptions_in(namespace)
+
+    def knows_exemptions(self, namespace: str) -> bool:
+        """Whether `exemptions_in` was called for a namespace already; else it may take a while to compute."""
+        return self._waivers.knows_exemptions(namespace)
 
     def plan(
         self,

@@ -9,7 +9,8 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct, structs
@@ -33,39 +34,18 @@ from sekisho.cluster.namespaces import Namespaces, UnknownNamespaceError
 from sekisho.images.trust import Trust
 from sekisho.pods import Pod
 from sekisho.policies import PolicySet
-from sekisho.remembered import begin_trial, end_trial
 from sekisho.turns import Turns
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.policies import Enforced
+from sekisho.webhook.review_cost import MAX_SMALL_BYTES, is_planned, is_quick
 from sekisho.webhook.verification import Verification
 
 logger = logging.getLogger(__name__)
 
 MAX_REVIEWS: Final = 1000
 """Reviews that wait for a namespace's labels; past it, each is denied unjudged."""
-
-MAX_SMALL_BYTES: Final = 64 * 1024
-"""A body up to this size is decoded and judged at once; larger ones take their turn in a thread of their own."""
-MAX_SMALL_WORK: Final = 5000
-"""Containers times the cost of their policies, of a review that is judged at once; about 1 us each, 7 at worst."""
-MAX_SMALL_PRODUCT: Final = 1_500_000
-"""Bytes of the body times the cost of its policies, of a review that is judged at once; about 10 ns each, 30 at worst.
-Any list in the pod may be compared with any list of a policy: sysctls, claims, annotations, variables."""
 MAX_FINDINGS_AT_ONCE: Final = 1000
 """By all policies together, of a review that is judged at once, about 10 us each. With more it is judged apart."""
-_MAX_FEW_CONTAINERS: Final = 4
-"""A pod with at most so many is judged at once for MAX_SMALL_PRODUCT alone, where there are few policies."""
-_MAX_TINY_BYTES: Final = 1024
-"""Such a pod with a body of up to this size is judged at once, whatever its policies cost."""
-_MAX_EXEMPTIONS: Final = 10_000
-"""What a denied pod may be compared with in waivers, where its review is judged at once; about 2 us for each.
-They are policies, values, conditions, and for each container patterns for images."""
-_MAX_PATTERNS: Final = 10_000
-"""The cost of the patterns that a namespace is compared with, as `pattern_cost` gives it; about 1 us each. With more,
-the first review in it is judged apart."""
-_MAX_FEW_POLICIES: Final = 50
-"""In the whole cluster. With more, even a pod with few containers is judged at once only if its own policies cost
-little. With more that may apply to a namespace, a plan is not computed at once, which takes about 0.1 ms for each."""
 _MAX_LARGE_WAIT: Final = 1.0
 """Seconds that a large review may wait for look-ups about its images, as all other large ones wait for it."""
 _LATE: Final = "judging took longer than the API server waits"
@@ -136,9 +116,43 @@ class Question(Struct):
         """The answer, by what is known about images; the time is checked on the way, unless `check_time` is None."""
         return self.answer(self.decoded(), self.policies, self.labels, check_time, trust)
 
-    def is_quick(self) -> bool:
-        """Whether it takes so little time that all others can wait for it."""
-        return not self.has_many and _is_quick(self.decoded(), len(self.body), self.policies, self.labels)
+    def is_planned(self) -> bool:
+        """Whether what applies to the pod is known, or takes so little time that all others can wait for it."""
+        return is_planned(self.decoded(), self.policies, self.labels)
+
+    def quick_answer(self, trust: Trust | None) -> Outcome | None:
+        """The answer of a review that is planned; None where it takes so long that others cannot wait for it."""
+        with suppress(ManyFindingsError):
+            if not self.has_many and is_quick(self.decoded(), len(self.body), self.policies, self.labels):
+                return self.with_trust(trust, None)
+        return None
+
+    def planned_answer(self, trust: Trust | None) -> Outcome | None:
+        """The same for one that is not planned yet, which takes a while."""
+        self.policies.waivers_in(self.head.namespace or "")
+        return self.quick_answer(trust)
+
+
+class _Apart:
+    """A thread for reviews that others cannot wait for; namespaces take turns at it."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, name)
+        self._turns = Turns()
+
+    def turn(self, question: Question) -> AbstractAsyncContextManager[None]:
+        """A turn of the review's namespace. Raises TimeoutError where it takes too long to come."""
+        if not self._turns.is_free:
+            question.review = None
+        return self._turns.turn(question.head.namespace or "", question.deadline.remaining)
+
+    async def run(self, question: Question, call: Callable[[], T]) -> T:
+        """Call in the thread, so that small reviews and probes are answered; within a turn."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: question.apart.run(call))
+
+    def close(self) -> None:
+        """End the thread when it is done with the present call."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 class Counter(Protocol):
@@ -179,8 +193,8 @@ class PodReviews:
         self._objects_for = objects_for
         self._verification = verification
         self._waiting = 0
-        self._apart = ThreadPoolExecutor(1, thread_name_prefix="large-reviews")
-        self._turns = Turns()
+        self._large = _Apart("large-reviews")
+        self._planned = _Apart("plans")
 
     def validate(self, body: bytes, deadline: Deadline) -> bytes | Coroutine[Any, Any, bytes]:
         """The answer of the validating webhook, or what it can be awaited with. Each raises MalformedReviewError."""
@@ -204,8 +218,9 @@ class PodReviews:
         )
 
     def close(self) -> None:
-        """End the thread for large reviews when it is done with the present one."""
-        self._apart.shutdown(wait=False, cancel_futures=True)
+        """End the threads when they are done with the present reviews."""
+        self._large.close()
+        self._planned.close()
 
     def _validated(
         self,
@@ -275,7 +290,7 @@ class PodReviews:
                 labels = self._namespaces.known(review.namespace or "") if self._namespaces is not None else None
                 if labels is None:
                     return None
-            if not _is_quick(review, size, policies, labels):
+            if not (is_planned(review, policies, labels) and is_quick(review, size, policies, labels)):
                 return None
             outcome = answer(review, policies, labels, None, None)
             return outcome if deadline.remaining >= 0 else admission.errored(review, _LATE)
@@ -291,8 +306,8 @@ class PodReviews:
         """
         question.is_large = True
         try:
-            async with self._turns.turn(question.head.namespace or "", question.deadline.remaining):
-                await self._run_apart(question.apart, question.decoded)
+            async with self._large.turn(question):
+                await self._large.run(question, question.decoded)
                 question.head = structs.replace(question.decoded(), object=None, old_object=None)
                 return await self._outcome(question)
         except TimeoutError:
@@ -333,19 +348,18 @@ class PodReviews:
 
     async def _answered(self, question: Question, trust: Trust | None) -> Outcome:
         """The verdict by what is known about images now; apart where it may take long. Raises TimeoutError."""
+        judge = partial(question.with_trust, trust, question.apart.check)
         if question.is_large:
-            return await self._run_apart(question.apart, lambda: question.with_trust(trust, question.apart.check))
-        if question.is_quick():
-            with suppress(ManyFindingsError):
-                return question.with_trust(trust, None)
-        if not self._turns.is_free:
-            question.review = None
-        async with self._turns.turn(question.head.namespace or "", question.deadline.remaining):
-            return await self._run_apart(question.apart, lambda: question.with_trust(trust, question.apart.check))
-
-    async def _run_apart(self, apart: _TimeApart, call: Callable[[], T]) -> T:
-        """Call in the thread for large reviews, so that small ones and probes are answered."""
-        return await asyncio.get_running_loop().run_in_executor(self._apart, lambda: apart.run(call))
+            return await self._large.run(question, judge)
+        if question.is_planned():
+            outcome = question.quick_answer(trust)
+        else:
+            async with self._planned.turn(question):
+                outcome = await self._planned.run(question, partial(question.planned_answer, trust))
+        if outcome is not None:
+            return outcome
+        async with self._large.turn(question):
+            return await self._large.run(question, judge)
 
     async def _labels(self, namespace: str, deadline: Deadline) -> Mapping[str, str]:
         if not namespace:
@@ -367,32 +381,3 @@ def _internal_error(review: Review) -> Outcome:
     incident = secrets.token_hex(4)
     logger.exception("internal error %s", incident, extra={"incident": incident, "uid": review.uid[:64]})
     return admission.errored(review, f"internal error {incident}; Sekisho's log says more under this id")
-
-
-def _is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[str, str] | None) -> bool:
-    """Whether a small review takes so little time that all others can wait for it. `size` is that of its body."""
-    if policies.exemptions + review.containers * policies.exempt_images > _MAX_EXEMPTIONS:
-        return False
-    namespace = review.namespace or ""
-    if (
-        policies.namespace_cost > _MAX_PATTERNS  # seldom, and quick to know
-        and not policies.knows_namespace(namespace, labels)
-        and policies.selection_cost(namespace, labels) > _MAX_PATTERNS
-    ):
-        return False
-    subject = review.user_info if review.is_pod else None
-    is_few = len(policies) <= _MAX_FEW_POLICIES
-    has_few_containers = is_few and review.containers <= _MAX_FEW_CONTAINERS
-    if has_few_containers and size <= _MAX_TINY_BYTES:
-        return True
-    is_planned = is_few or policies.is_planned(namespace, labels, review.pod, subject)
-    if not is_planned and policies.max_policies_in(namespace, labels) > _MAX_FEW_POLICIES:
-        return False
-    begin_trial()
-    try:
-        plan = policies.plan(namespace, labels, review.pod, subject)
-    finally:
-        end_trial(keep=False)
-    if size * plan.cost > MAX_SMALL_PRODUCT:
-        return False
-    return has_few_containers or review.containers * plan.cost <= MAX_SMALL_WORK

@@ -11,9 +11,10 @@ import pytest
 from sekisho.policies import ClusterPodPolicy, PolicySet, PolicyWaiver
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.metrics import Metrics
-from sekisho.webhook.pod_reviews import MAX_SMALL_BYTES, PodReviews
+from sekisho.webhook.pod_reviews import PodReviews
 from sekisho.webhook.policies import Enforced
 from sekisho.webhook.policy_reviews import PolicyReviews
+from sekisho.webhook.review_cost import MAX_SMALL_BYTES
 from tests.reviews import review_body
 
 COUNT: Final = 1000

@@ -22,7 +22,7 @@ from sekisho.cluster.namespaces import UnknownNamespaceError
 from sekisho.findings import Finding
 from sekisho.policies import ClusterPodPolicy, PolicySet, PolicyWaiver
 from sekisho.turns import Turns
-from sekisho.webhook import bodies, http_shell
+from sekisho.webhook import bodies, http_shell, review_cost
 from sekisho.webhook import pod_reviews as module
 from tests.reviews import UID, review
 from tests.unit.waiting import until
@@ -588,18 +588,40 @@ async def test_a_check_makes_no_more_findings_at_once_than_may_be_and_only_one_t
             assert sum(made.values()) == apart
 
 
-async def test_with_very_many_waivers_a_small_review_is_judged_apart(
+async def test_with_very_many_waivers_for_its_namespace_a_small_review_is_judged_apart(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apart: list[str] = []
-    monkeypatch.setattr(Turns, "turn", noting(apart))
-    monkeypatch.setattr(module, "_MAX_EXEMPTIONS", 1)
-    spec = {"controls": ["privileged"], "reason": "x", "expires": "2999-01-01T00:00:00Z"}
-    for named, taken in ((["a"], 0), (["a", "b"], 1)):
-        waiver = {"metadata": {"name": "w"}, "spec": spec | {"policies": named}}
-        served.enforced.enforce(PolicySet.of([policy(), msgspec.convert(waiver, PolicyWaiver)]))
-        assert not await served.allowed(review(pod(BAD)))
-        assert len(apart) == taken
+    threads = noting_threads(monkeypatch)
+    monkeypatch.setattr(review_cost, "_MAX_EXEMPTIONS", 2)
+    for namespaces, images, judged_by in (
+        (["team-b"], ["a.io/*"], ["plans", "MainThread"]),
+        (["team-a"], ["a.io/*"], ["large-reviews", "large-reviews"]),
+        (["team-a"], None, ["MainThread", "MainThread"]),
+    ):
+        match = {"namespaces": namespaces, "images": images}
+        served.enforced.enforce(PolicySet.of([policy(), waiver(["a", "b"], match)]))
+        threads.clear()
+        for _ in range(2):
+            assert not await served.allowed(review(pod(BAD), namespace="team-a"))
+        assert threads == judged_by
+
+
+def waiver(policies: list[str], match: dict[str, Any]) -> PolicyWaiver:
+    spec = {"policies": policies, "controls": ["privileged"], "reason": "x", "expires": "2999-01-01T00:00:00Z"}
+    return msgspec.convert({"metadata": {"name": "w"}, "spec": spec | {"match": match}}, PolicyWaiver)
+
+
+def noting_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the threads that judge, without their numbers."""
+    threads: list[str] = []
+    validate = admission.validate
+
+    def noting_validate(*arguments: Any) -> Outcome:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return validate(*arguments)
+
+    monkeypatch.setattr(admission, "validate", noting_validate)
+    return threads
 
 
 @pytest.mark.parametrize(
@@ -616,27 +638,28 @@ async def test_first_review_of_a_namespace_with_many_patterns_to_compare_is_judg
 ) -> None:
     apart: list[str] = []
     monkeypatch.setattr(Turns, "turn", noting(apart))
-    monkeypatch.setattr(module, "_MAX_PATTERNS", 2)
-    spec = {"policies": ["p"], "controls": ["privileged"], "reason": "x", "expires": "2999-01-01T00:00:00Z"}
-    waiver = {"metadata": {"name": "w"}, "spec": spec | {"match": {"namespaces": patterns}}}
+    monkeypatch.setattr(review_cost, "_MAX_PATTERNS", 2)
     applied = policy(match={"excludeNamespaces": excluded})
-    served.enforced.enforce(PolicySet.of([applied, msgspec.convert(waiver, PolicyWaiver)]))
+    served.enforced.enforce(PolicySet.of([applied, waiver(["p"], {"namespaces": patterns})]))
     for _ in range(2):
         assert not await served.allowed(review(pod(BAD)))
         assert len(apart) == taken
 
 
-async def test_a_new_plan_of_many_policies_is_computed_apart_and_only_once(
+async def test_a_new_plan_of_many_policies_is_computed_apart_and_only_once_behind_no_large_review(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apart: list[str] = []
-    monkeypatch.setattr(Turns, "turn", noting(apart))
-    monkeypatch.setattr(module, "_MAX_FEW_POLICIES", 1)
-    for policies, taken in (([policy()], 0), ([policy(), policy("other")], 1)):
+    threads = noting_threads(monkeypatch)
+    monkeypatch.setattr(review_cost, "_MAX_FEW_POLICIES", 1)
+    for policies, judged_by in (
+        ([policy()], ["MainThread"] * 3),
+        ([policy(), policy("other")], ["plans", "MainThread", "MainThread"]),
+    ):
         served.enforced.enforce(PolicySet.of(policies))
+        threads.clear()
         for _ in range(3):
             assert not await served.allowed(review(pod(BAD)))
-        assert len(apart) == taken
+        assert threads == judged_by
 
 
 async def test_a_new_plan_waits_for_nothing_where_few_policies_may_apply_to_the_namespace(
@@ -644,7 +667,7 @@ async def test_a_new_plan_waits_for_nothing_where_few_policies_may_apply_to_the_
 ) -> None:
     apart: list[str] = []
     monkeypatch.setattr(Turns, "turn", noting(apart))
-    monkeypatch.setattr(module, "_MAX_FEW_POLICIES", 1)
+    monkeypatch.setattr(review_cost, "_MAX_FEW_POLICIES", 1)
     served.enforced.enforce(PolicySet.of([policy(), policy("other", match={"namespaces": ["elsewhere"]})]))
     assert not await served.allowed(review(pod(BAD)))
     assert not apart
