@@ -8,6 +8,7 @@ from sekisho.registry.errors import Failure, RegistryError
 from sekisho.registry.http import Settings, tls_context
 from sekisho.registry.platforms import find_platforms
 from sekisho.registry.room import Hold, Room
+from sekisho.registry.shares import Shares
 
 __all__ = [
     "Candidates",
@@ -21,6 +22,7 @@ __all__ = [
     "Repository",
     "Room",
     "Settings",
+    "Shares",
     "Wanted",
     "decode_secret",
     "find_candidates",

@@ -332,7 +332,7 @@ class RegistryClient:
 
         Raises RegistryError while one of them is paused.
         """
-        async with self._connections.turn(repository.registry, self.users):
+        async with self._connections.requests.turn(repository.registry, self.users):
             self._unavailable.check(repository.registry, f"registry {repository.registry}")
             self._paused.check(repository, f"repository {repository}")
             try:

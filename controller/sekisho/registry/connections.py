@@ -1,12 +1,10 @@
 """What all clients of registries share, whatever their credentials: connections, a thread, and who may use them."""
 
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 from sekisho.registry.http import HttpClient, Settings
-from sekisho.turns import Turns, Users, Worker
+from sekisho.registry.shares import Shares
+from sekisho.turns import Turns, Worker
 
 MAX_REQUESTS: Final = 64
 """Requests of one namespace to one registry at the same time; others wait."""
@@ -26,25 +24,9 @@ class Connections:
         """Decodes what is large, and may be used for other work on answers of registries."""
         self.http = HttpClient(settings, self.worker.give_way)
         self.large = Turns(MAX_LARGE_ANSWERS, is_shared=True)
-        self._all = Turns(MAX_REQUESTS_IN_ALL, is_shared=True)
-        self._registry_turns = Turns(MAX_REQUESTS_IN_ALL, is_shared=True)
-        self._namespace_turns: dict[str, Turns] = {}
-        self._users: Counter[str] = Counter()
+        self.requests = Shares(MAX_REQUESTS_IN_ALL, MAX_REQUESTS_TO_REGISTRY)
 
     async def close(self) -> None:
         """Close every connection, and end the thread."""
         self.worker.close()
         await self.http.close()
-
-    @asynccontextmanager
-    async def turn(self, registry: str, users: Users) -> AsyncIterator[None]:
-        """Wait for the users' turn to send a request to a registry, and have it within the context."""
-        turns = self._namespace_turns.setdefault(registry, Turns(MAX_REQUESTS_TO_REGISTRY, is_shared=True))
-        self._users[registry] += 1
-        try:
-            async with turns.turn(users), self._registry_turns.turn(registry), self._all.turn(users):
-                yield
-        finally:
-            self._users[registry] -= 1
-            if not self._users[registry]:
-                del self._users[registry], self._namespace_turns[registry]

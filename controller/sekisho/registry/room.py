@@ -1,47 +1,46 @@
 """Room for bytes that are held in memory at the same time."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Final
 
-from sekisho.turns import Turns, Users
+from sekisho.registry.shares import Shares
+from sekisho.turns import Users
 
 UNIT: Final = 1 << 16
 """Bytes are counted in units of this size."""
 
 
 class Room:
-    """Room for so many bytes. A namespace may hold only as many as it leaves free."""
+    """Room for so many bytes. A registry may hold half of them; there, a namespace as many as it leaves free."""
 
     def __init__(self, size: int) -> None:
-        self.size = max(size // UNIT, 1)
-        self.units = Turns(self.size, is_shared=True)
+        self.units_of_registry = max(size // UNIT // 2, 1)
+        self.units = Shares(2 * self.units_of_registry, self.units_of_registry)
 
 
 class Hold:
-    """What some work holds of the room, for namespaces. End it with `release`."""
+    """What some work at a registry holds of the room, for namespaces. End it with `release`."""
 
-    def __init__(self, room: Room, users: Users = "") -> None:
+    def __init__(self, room: Room, registry: str = "", users: Users = "") -> None:
         self._room = room
+        self._registry = registry
         self._users = users
-        self._holder = ""
         self._size = 0
-        self._held = 0
+        self._held = AsyncExitStack()
         self._lock = asyncio.Lock()
 
     async def take(self, size: int) -> None:
-        """Return when there is room for so many bytes more; more than the whole room count as the whole.
+        """Return when there is room for so many bytes more; more than a registry may hold count as that.
 
         What was held before is given back meanwhile: two that hold a part and wait for the rest would never end.
         """
         self._size += size
         async with self._lock:
-            self.release()
-            wanted = min(-(-self._size // UNIT), self._room.size)
-            self._holder = await self._room.units.take(self._users, wanted)
-            self._held = wanted
+            await self.release()
+            units = min(-(-self._size // UNIT), self._room.units_of_registry)
+            await self._held.enter_async_context(self._room.units.turn(self._registry, self._users, units))
 
-    def release(self) -> None:
+    async def release(self) -> None:
         """Give all back."""
-        if self._held:
-            self._room.units.give_back(self._holder, self._held)
-        self._held = 0
+        await self._held.aclose()

@@ -8,8 +8,8 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -31,13 +31,14 @@ from sekisho.registry import (
     RegistryError,
     Repository,
     Room,
+    Shares,
     Wanted,
     find_listed,
     find_platforms,
     find_tagged,
 )
 from sekisho.telemetry.families import counters, gauges
-from sekisho.turns import Namespaces, Turns
+from sekisho.turns import Namespaces
 from sekisho.webhook.image_needs import Needs
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
 from sekisho.webhook.signed_images import SignedImages
@@ -154,10 +155,7 @@ class EvidenceStore:
         self._failures: OrderedDict[_Key, _Failure] = OrderedDict()
         self._flights: dict[_Key, _Flight] = {}
         self._by_namespace: Counter[str] = Counter()
-        self._by_registry: Counter[str] = Counter()
-        self._turns = Turns(MAX_LOOKUPS, is_shared=True)
-        self._turns_of: dict[str, Turns] = {}
-        self._turns_of_registries = Turns(MAX_LOOKUPS, is_shared=True)
+        self._turns = Shares(MAX_LOOKUPS, MAX_LOOKUPS_OF_REGISTRY)
         self._waiting: Counter[str] = Counter()
         self._results: Counter[str] = Counter()
         self._fingerprints: tuple[Mapping[str, Authority], Mapping[str, str]] = ({}, {})
@@ -290,7 +288,6 @@ class EvidenceStore:
         task = asyncio.create_task(self._look_up(key, reference, users, is_platform))
         self._flights[key] = _Flight(task, reference.registry, users, time.monotonic())
         self._by_namespace[users.first] += 1
-        self._by_registry[reference.registry] += 1
         task.add_done_callback(lambda _: self._ended(key))
         return True
 
@@ -308,24 +305,14 @@ class EvidenceStore:
     def _ended(self, key: _Key) -> None:
         flight = self._flights.pop(key)
         _count_down(self._by_namespace, flight.users.first)
-        _count_down(self._by_registry, flight.registry)
-        if flight.registry not in self._by_registry:
-            self._turns_of.pop(flight.registry, None)
-
-    @asynccontextmanager
-    async def _turn(self, registry: str, users: Namespaces) -> AsyncIterator[None]:
-        """Have a turn at looking up an image of a registry within the context."""
-        turns = self._turns_of.setdefault(registry, Turns(MAX_LOOKUPS_OF_REGISTRY, is_shared=True))
-        async with turns.turn(users), self._turns_of_registries.turn(registry), self._turns.turn(users):
-            yield
 
     async def _look_up(self, key: _Key, reference: Reference, users: Namespaces, is_platform: bool) -> None:
         """Look an image up, and keep its facts or why there are none. Raises nothing."""
         repository, digest = Repository.of(reference), reference.digest or ""
-        wanted = Wanted(tuple(self._needs.predicates()), Hold(self._room, users))
+        wanted = Wanted(tuple(self._needs.predicates()), Hold(self._room, reference.registry, users))
         facts: ImageFacts | None = None
         try:
-            async with self._turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
+            async with self._turns.turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
                 client = client.acting_for(users)
                 listed = await find_listed(client, repository, digest, wanted)
@@ -336,8 +323,8 @@ class EvidenceStore:
                 find = partial(find_tagged, client, repository, digest, listed, wanted, needs_signature=lacks_signature)
                 facts = await self._with_tags(facts, verified, find, reference, users)
             if not is_platform and self._needs.lacks_statement(reference, facts):
-                wanted.hold.release()  # the look-ups of platforms need room themselves
-                async with self._turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
+                await wanted.hold.release()  # the look-ups of platforms need room themselves
+                async with self._turns.turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
                     platforms = await _platforms(client, repository, digest)
                 facts = await self._with_platforms(facts, platforms, key, reference, users)
         except RegistryError as error:
@@ -357,7 +344,7 @@ class EvidenceStore:
             if key[1] is None or facts.is_vouched_for:
                 self._on_facts(facts, users.first)
         finally:
-            wanted.hold.release()
+            await wanted.hold.release()
 
     def _nothing(self, reference: Reference, wanted: Wanted) -> Verified:
         """What is known about an image before anything is read; one set of authorities counts for all that is."""
@@ -380,7 +367,7 @@ class EvidenceStore:
         find: reads the tags.
         """
         try:
-            async with self._turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
+            async with self._turns.turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
                 candidates = await find()
         except RegistryError as error:
             if not facts.signatures:

@@ -433,8 +433,8 @@ async def test_small_candidates_take_no_room_and_larger_signatures_do(
         registry.attach(image, b"x" * size)
         needs = wanted(room=1 << 20)
         await find_candidates(client, registry.repository, image, needs)
-        assert needs.hold._held == units  # noqa: SLF001
-        needs.hold.release()
+        assert needs.hold._room.units._all._free == 16 - units  # noqa: SLF001
+        await needs.hold.release()
 
 
 SCAN = "https://cosign.sigstore.dev/attestation/vuln/v1"
@@ -593,12 +593,25 @@ async def test_room_is_waited_for_and_given_back(registry: Registry, client: Reg
     waiting = asyncio.create_task(find_candidates(client, registry.repository, image, second))
     await until(lambda: room.units.waiting)
     assert not waiting.done()
-    first.hold.release()
+    await first.hold.release()
     assert len((await waiting).candidates) == 1
     third = asyncio.create_task(Hold(room).take(64 << 20))  # more than the room: as much as there is
     await until(lambda: room.units.waiting)
-    second.hold.release()
+    await second.hold.release()
     await third
+
+
+async def test_registry_leaves_half_of_the_room_to_others() -> None:
+    room = Room(4 << 20)
+    holds = [Hold(room, "slow", f"busy-{number}") for number in range(6)]
+    slow = [asyncio.create_task(hold.take(1 << 20)) for hold in holds]
+    await until(lambda: room.units.waiting == 4)
+    async with asyncio.timeout(20):
+        await Hold(room, "other", "team").take(2 << 20)
+    for task in slow:
+        task.cancel()
+    assert sum(task.done() for task in slow) == 2
+    await asyncio.gather(*slow, return_exceptions=True)
 
 
 async def test_cancelled_look_up_gives_its_room_back() -> None:
@@ -609,8 +622,8 @@ async def test_cancelled_look_up_gives_its_room_back() -> None:
     await until(lambda: room.units.waiting)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    other.release()
-    one.release()
+    await other.release()
+    await one.release()
     await Hold(room).take(4 << 20)
 
 

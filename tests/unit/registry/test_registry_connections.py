@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from msgspec import Struct
 
-from sekisho.registry import Failure, RegistryClient, Settings, http
+from sekisho.registry import Failure, RegistryClient, Settings, Shares, http
 from sekisho.registry import client as client_module
 from sekisho.registry import connections as module
 from sekisho.registry.client import MAX_SMALL_BLOB_BYTES
@@ -68,7 +68,7 @@ async def ask(client: RegistryClient, registry: Registry, tag: str) -> str:
 async def test_slow_registry_of_one_namespace_does_not_hold_up_another_registry(
     client: RegistryClient, slow: tuple[Registry, Stuck], monkeypatch: pytest.MonkeyPatch, has_own_secrets: bool
 ) -> None:
-    monkeypatch.setattr(client._connections, "_all", Turns(4, is_shared=True))  # noqa: SLF001
+    monkeypatch.setattr(client._connections, "requests", Shares(4, 4))  # noqa: SLF001
     registry, stuck = slow
     flood = [client.with_credentials(lambda *_: ()) if has_own_secrets else client for _ in range(8)]
     tasks = [asyncio.create_task(ask(one.acting_for("flood"), registry, "slow")) for one in flood]
@@ -80,13 +80,13 @@ async def test_slow_registry_of_one_namespace_does_not_hold_up_another_registry(
     assert stuck.release is not None
     stuck.release.set()
     await asyncio.gather(*tasks)
-    assert not client._connections._users  # noqa: SLF001 - nothing stays of a registry that is not asked
+    assert not client._connections.requests._users  # noqa: SLF001 - nothing stays of a registry that is not asked
 
 
 async def test_namespace_leaves_requests_to_a_slow_registry_to_others(
     client: RegistryClient, slow: tuple[Registry, Stuck], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_REQUESTS_TO_REGISTRY", 4)
+    monkeypatch.setattr(client._connections, "requests", Shares(module.MAX_REQUESTS_IN_ALL, 4))  # noqa: SLF001
     registry, stuck = slow
     digest = registry.image("1.2")
     flood = client.acting_for("flood")
@@ -102,14 +102,14 @@ async def test_namespaces_on_a_slow_registry_leave_requests_to_another() -> None
     connections, held = module.Connections(Settings((LOOPBACK,), TRUST, {})), Counter[str]()
 
     async def hold(namespace: str) -> None:
-        async with connections.turn("slow", namespace):
+        async with connections.requests.turn("slow", namespace):
             held[namespace] += 1
             await asyncio.Event().wait()
 
     names = [f"busy-{number}" for number in range(32)]
     tasks = [asyncio.create_task(hold(name)) for name in names for _ in range(module.MAX_REQUESTS)]
     await until(lambda: len(held) == len(names))
-    async with asyncio.timeout(20), connections.turn("slow", "team"):
+    async with asyncio.timeout(20), connections.requests.turn("slow", "team"):
         assert held.total() < module.MAX_REQUESTS_TO_REGISTRY
     for task in tasks:
         task.cancel()
@@ -123,14 +123,14 @@ async def test_slow_registries_leave_requests_to_others(monkeypatch: pytest.Monk
     connections, held = module.Connections(Settings((LOOPBACK,), TRUST, {})), list[str]()
 
     async def hold(registry: str, namespace: str) -> None:
-        async with connections.turn(registry, namespace):
+        async with connections.requests.turn(registry, namespace):
             held.append(registry)
             await asyncio.Event().wait()
 
     flood = [(registry, f"{registry}-{number}") for registry in ("slow-a", "slow-b") for number in range(4)]
     tasks = [asyncio.create_task(hold(*one)) for one in flood]
     await until(lambda: len(held) >= 6)
-    async with asyncio.timeout(20), connections.turn("other", "team"):
+    async with asyncio.timeout(20), connections.requests.turn("other", "team"):
         assert held == ["slow-a"] * 4 + ["slow-b"] * 2
     for task in tasks:
         task.cancel()

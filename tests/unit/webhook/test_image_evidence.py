@@ -19,9 +19,8 @@ from sekisho.images.keys import has_signed
 from sekisho.images.reported import Severity
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.verification import Verified, verify_more
-from sekisho.registry import Hold, connections
+from sekisho.registry import Hold, Shares
 from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
-from sekisho.turns import Turns
 from sekisho.webhook import evidence as module
 from sekisho.webhook import signed_images
 from sekisho.webhook.evidence import EvidenceStore
@@ -377,7 +376,7 @@ async def test_namespaces_that_flood_leave_look_ups_to_others(site: Site, monkey
 
 
 async def test_namespaces_take_turns_at_a_registry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_LOOKUPS_OF_REGISTRY", 1)
+    monkeypatch.setattr(site.evidence, "_turns", Shares(module.MAX_LOOKUPS, 1))
     images = [site.signed(b" " * number) for number in range(6)]
     site.evidence.start(images[:5], "flood")
     site.evidence.start(images[5:], "team")
@@ -390,11 +389,14 @@ def looked_up(site: Site) -> list[str]:
     return list(dict.fromkeys(path.removeprefix("referrers/") for path in site.registry.paths() if "refer" in path))
 
 
-@pytest.mark.parametrize("bound", [(module, "MAX_LOOKUPS_OF_REGISTRY"), (connections, "MAX_REQUESTS_TO_REGISTRY")])
+@pytest.mark.parametrize("bounds_requests", [False, True])
 async def test_image_does_not_wait_for_all_of_the_namespace_that_named_it_first(
-    site: Site, monkeypatch: pytest.MonkeyPatch, bound: tuple[object, str]
+    site: Site, monkeypatch: pytest.MonkeyPatch, bounds_requests: bool
 ) -> None:
-    monkeypatch.setattr(*bound, 1)
+    if bounds_requests:
+        monkeypatch.setattr(site.evidence._client._connections, "requests", Shares(1, 1))  # noqa: SLF001
+    else:
+        monkeypatch.setattr(site.evidence, "_turns", Shares(1, 1))
     images = [site.signed(b" " * number) for number in range(7)]
     held = Held(site, images[0])
     site.evidence.start(images, "flood")
@@ -408,7 +410,7 @@ async def test_image_does_not_wait_for_all_of_the_namespace_that_named_it_first(
 async def test_platform_does_not_wait_for_all_of_the_namespace_that_named_it_first(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_LOOKUPS_OF_REGISTRY", 1)
+    monkeypatch.setattr(site.evidence, "_turns", Shares(module.MAX_LOOKUPS, 1))
     site.predicates = (SCAN_PREDICATE,)
     images = [site.signed(b" " * number) for number in range(12)]
     index = index_of(site, ("linux/amd64", images[-1]))
@@ -425,7 +427,7 @@ async def test_platform_does_not_wait_for_all_of_the_namespace_that_named_it_fir
 async def test_namespaces_on_a_slow_registry_leave_look_ups_to_another(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_LOOKUPS_OF_REGISTRY", 16)
+    monkeypatch.setattr(site.evidence, "_turns", Shares(module.MAX_LOOKUPS, 16))
     image, release, waiting = site.signed(), asyncio.Event(), set[str]()
 
     async def held(request: web.Request) -> web.StreamResponse:
@@ -447,9 +449,7 @@ async def test_namespaces_on_a_slow_registry_leave_look_ups_to_another(
 
 
 async def test_slow_registries_leave_look_ups_to_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_LOOKUPS_OF_REGISTRY", 4)
-    for name in ("_turns", "_turns_of_registries"):
-        monkeypatch.setattr(site.evidence, name, Turns(8, is_shared=True))
+    monkeypatch.setattr(site.evidence, "_turns", Shares(8, 4))
     image, release, waiting = site.signed(), asyncio.Event(), 0
 
     async def held(request: web.Request) -> web.StreamResponse:
@@ -726,14 +726,40 @@ async def test_many_large_scans_at_the_same_time_wait_for_room(site: Site, monke
     async def take(hold: Hold, size: int) -> None:
         nonlocal peak
         await held(hold, size)
-        peak = max(peak, room.size - room.units._free)  # noqa: SLF001
+        peak = max(peak, 4 - room.units._all._free)  # noqa: SLF001
 
-    room.units, room.size = Turns(2, is_shared=True), 2
+    room.units, room.units_of_registry = Shares(4, 2), 2
     monkeypatch.setattr(Hold, "take", take)
     await asyncio.gather(*(site.look(image, 60) for image in images))
     all_facts = [await site.facts(image) for image in images]
     assert [scan.count(Severity.CRITICAL) for facts in all_facts for scan in scans_of(facts)] == [200] * 6
-    assert (peak, room.units._free) == (2, 2)  # noqa: SLF001
+    assert (peak, room.units._all._free) == (2, 4)  # noqa: SLF001
+
+
+async def test_slow_registry_with_large_scans_leaves_room_to_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    image, release = site.image(), asyncio.Event()
+    scan(site, image, rows=20)
+    room = site.evidence._room  # noqa: SLF001
+    room.units, room.units_of_registry = Shares(4, 2), 2
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response(status=404)
+
+    async with serving(registry := Registry()):
+        slow = Site(registry)
+        images = [slow.image(b" " * number) for number in range(5)]
+        for number, one in enumerate(images):
+            scan(slow, one, rows=20)
+            site.evidence.start([one], f"busy-{number}")
+        registry.misbehave.update({("GET", f"/v2/{NAME}/blobs/{digest}"): held for digest in registry.blobs})
+        await until(lambda: room.units.waiting == 3)
+        assert (await site.facts(image)).attestations
+        release.set()
+        await site.evidence.close()
 
 
 def index_of(site: Site, *platforms: tuple[str, Reference], media_type: str = OCI_MANIFEST) -> Reference:

@@ -9,15 +9,15 @@ from aiohttp import web
 
 from sekisho.images import Reference
 from sekisho.images.evidence import tag_key
-from sekisho.registry import connections
+from sekisho.registry import RegistryClient, Shares
 from sekisho.webhook.tags import Tags
 from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
 from tests.unit.registry.test_registry_authentication import answering
 
 
 class Site:
-    def __init__(self, registry: Registry, tags: Tags) -> None:
-        self.registry, self.tags = registry, tags
+    def __init__(self, registry: Registry, client: RegistryClient) -> None:
+        self.registry, self.client, self.tags = registry, client, Tags(client)
 
     def reference(self, tag: str | None = "1.2", digest: str | None = None) -> Reference:
         return Reference(self.registry.host, NAME, tag, digest)
@@ -30,7 +30,7 @@ class Site:
 async def site() -> AsyncIterator[Site]:
     registry = Registry()
     async with serving(registry), client_of() as client:
-        yield Site(registry, Tags(client))
+        yield Site(registry, client)
 
 
 async def test_tag_is_resolved(site: Site) -> None:
@@ -153,7 +153,7 @@ async def test_namespaces_that_flood_leave_room_to_others(held: Site, monkeypatc
 async def test_tag_does_not_wait_for_all_of_the_namespace_that_named_it_first(
     held: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "MAX_REQUESTS_TO_REGISTRY", 4)
+    monkeypatch.setattr(held.client._connections, "requests", Shares(8, 4))  # noqa: SLF001
     wanted, digest = held.reference("1.2"), held.registry.image("1.2")
     junk = [held.reference(f"junk-{number}") for number in range(10)]
     assert await held.tags.digests([*junk, wanted], 0.05, "flood") == {}
