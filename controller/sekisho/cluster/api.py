@@ -60,6 +60,10 @@ class ApiUnavailable(SekishoError):  # noqa: N818 - a condition, not a mistake
     """The API server gave no whole answer: connection refused or broken, timeout, TLS failure, answer too large."""
 
 
+class AnswerTooLarge(ApiUnavailable):
+    """An answer of more bytes than were accepted."""
+
+
 class _Status(msgspec.Struct, frozen=True):
     message: str = ""
     reason: str = ""
@@ -114,10 +118,20 @@ class ApiClient:
         await self._session.close()
 
     async def get(
-        self, path: str, params: Mapping[str, str] = _NO_PARAMS, *, accept: str = "application/json"
+        self,
+        path: str,
+        params: Mapping[str, str] = _NO_PARAMS,
+        *,
+        accept: str = "application/json",
+        max_bytes: int | None = None,
     ) -> bytes:
-        """GET `path` (such as /api/v1/namespaces/x), an object or a list. Raises ApiError, ApiUnavailable."""
-        return await self._call("GET", path, params, {"Accept": accept})
+        """GET `path` (such as /api/v1/namespaces/x), an object or a list.
+
+        Raises ApiError, ApiUnavailable, and of these AnswerTooLarge for an answer of more than `max_bytes`;
+        None for MAX_ANSWER_BYTES.
+        """
+        async with self._response("GET", path, params, {"Accept": accept}) as response:
+            return await _read(response, max_bytes)
 
     async def create(self, path: str, body: bytes, params: Mapping[str, str] = _NO_PARAMS) -> bytes:
         """POST `body` to the collection `path`. Raises ApiError, ApiUnavailable."""
@@ -244,12 +258,13 @@ def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
     return sock
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, max_bytes: int | None = None) -> bytes:
     body = bytearray()
+    most = MAX_ANSWER_BYTES if max_bytes is None else max_bytes
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise ApiUnavailable(f"{response.url.path}: an answer of over {MAX_ANSWER_BYTES} bytes")
+        if len(body) > most:
+            raise AnswerTooLarge(f"{response.url.path}: an answer of over {most} bytes")
     return bytes(body)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sekisho import backoff
+from sekisho.cluster import pages as module_of_pages
 from sekisho.cluster import reflector as module
 from sekisho.cluster.pages import pages
 from sekisho.cluster.reflector import Reflector
@@ -106,6 +107,20 @@ async def test_next_page_is_requested_while_a_page_is_read(server: CollectionSer
             read.append(len(page.items or ()))
             await until(lambda: server.lists() == min(3, len(read) + 1))
     assert read == [1, 1, 1]
+
+
+async def test_list_with_large_objects_is_read_in_smaller_pages(
+    server: CollectionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module_of_pages, "MAX_PAGE_BYTES", 10_000)
+    sizes = [*([10] * 40), *([4_000] * 20), 20_000, *([10] * 400)]
+    for number, size in enumerate(sizes):
+        server.put(f"n{number}", size="x" * size)
+    async with serving(server) as api:
+        read = [len(page.items or ()) async for page in pages(api, PATH, {})]
+    assert sum(read) == len(sizes)
+    assert read[0] > min(read) == 1
+    assert max(read[-3:]) > 20
 
 
 async def test_watch_delivers_additions_changes_and_deletions(server: CollectionServer) -> None:
