@@ -12,9 +12,13 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/p
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct, field
 from msgspec.structs import fields, replace
+
+MAX_REFERENCE_LENGTH: Final = 317
+"""Characters of each name in a reference to an object. An apiVersion is the longest: a subdomain, a slash, a label."""
 
 
 class OwnerReference(Struct, frozen=True, gc=False, rename="camel"):
@@ -25,6 +29,12 @@ class OwnerReference(Struct, frozen=True, gc=False, rename="camel"):
     name: str = ""
     uid: str = ""
     controller: bool | None = None
+
+
+def can_exist(owner: OwnerReference) -> bool:
+    """Whether an object can have the names in a reference: the API server does not bound their lengths there."""
+    texts = (owner.api_version, owner.kind, owner.name, owner.uid)
+    return all(len(text) <= MAX_REFERENCE_LENGTH and text.isascii() for text in texts)
 
 
 class ObjectMeta(Struct, frozen=True, gc=False, rename="camel"):

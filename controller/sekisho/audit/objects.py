@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from sekisho.pods import ObjectMeta, OwnerReference, Pod, Workload
+from sekisho.pods import ObjectMeta, OwnerReference, Pod, Workload, can_exist
 
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 """Phases of pods that never run again."""
@@ -142,6 +142,6 @@ def decode_link(raw: bytes) -> Link:
 
 
 def controller_of(meta: ObjectMeta) -> OwnerReference | None:
-    """The controller of an object; None where there is none, or it is a Node, of which mirror pods are."""
-    owner = next((owner for owner in meta.owner_references or () if owner.controller), None)
+    """The controller of an object; None where there is none that can exist, or a Node, of which mirror pods are."""
+    owner = next((owner for owner in meta.owner_references or () if owner.controller and can_exist(owner)), None)
     return None if owner is None or owner.kind == "Node" else owner

@@ -14,7 +14,7 @@ from msgspec import Struct
 from sekisho.cluster.api import METADATA, ApiClient, ApiError
 from sekisho.cluster.names import is_label, is_subdomain
 from sekisho.cluster.single_flight import SingleFlight
-from sekisho.pods import OwnerReference
+from sekisho.pods import OwnerReference, can_exist
 from sekisho.telemetry.rates import TokenBucket
 
 MAX_KEPT = 4096
@@ -50,9 +50,11 @@ _decoder = msgspec.json.Decoder(_Object)
 
 
 def controller_of(references: list[OwnerReference] | None, namespace: str) -> ObjectReference | None:
-    """The controller among an object's owner references; None when there is none, or a Node (of a mirror pod)."""
+    """The controller among an object's owner references; None when there is none, none that can exist, or a Node (of a
+    mirror pod).
+    """
     for owner in references or ():
-        if owner.controller and (owner.api_version, owner.kind) != ("v1", "Node"):
+        if owner.controller and can_exist(owner) and (owner.api_version, owner.kind) != ("v1", "Node"):
             return ObjectReference(owner.api_version, owner.kind, owner.name, namespace, owner.uid)
     return None
 

@@ -77,7 +77,9 @@ def pull_secrets_of_pod(namespace: str, spec: PodSpec) -> PodPullSecrets | None:
 
 
 def _pull_secrets(namespace: str, references: Sequence[LocalObjectReference]) -> PodPullSecrets | None:
-    names = tuple(dict.fromkeys(reference.name for reference in references if reference.name))[:MAX_SECRETS]
+    # No Secret has another name, and the API server does not bound the length of names in a pod.
+    named = (reference.name for reference in references if reference.name and is_subdomain(reference.name))
+    names = tuple(dict.fromkeys(named))[:MAX_SECRETS]
     return PodPullSecrets(namespace, names) if namespace and names else None
 
 

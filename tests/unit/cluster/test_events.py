@@ -58,6 +58,8 @@ def event(meta: dict[str, Any], **request: Any) -> Event:
         ({"generateName": "web-1-", "name": "web-1-ab", "ownerReferences": [REPLICA_SET]},
          {"operation": "UPDATE", "name": "web-1-ab"}, "web-1", "web-1-ab"),
         ({"name": "node-1-proxy", "ownerReferences": [NODE]}, {}, "node-1-proxy", None),
+        ({"name": "db-0", "ownerReferences": [STATEFUL_SET | {"uid": "u" * 318}]}, {}, "db-0", None),
+        ({"name": "db-0", "ownerReferences": [STATEFUL_SET | {"kind": "\U0001f600"}]}, {}, "db-0", None),
         ({}, {}, "pod", None),
         ({"name": "Not/A name"}, {}, "Not/A name", None),
         ({"name": "x" * 500}, {}, "x" * 253, None),

@@ -15,13 +15,13 @@ from sekisho.admission import NO_OBJECTS, NamespaceObjects, ServiceAccount, deco
 from sekisho.images import Reference
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown, tag_key
-from sekisho.pods import LocalObjectReference
+from sekisho.pods import LocalObjectReference, PodSpec
 from sekisho.registry import decode_secret
 from sekisho.registry.credentials import Entry
 from sekisho.turns import Turns
 from sekisho.webhook import pod_pull_secrets as module
 from sekisho.webhook.evidence import EvidenceStore
-from sekisho.webhook.pod_pull_secrets import PodPullSecretReader, PodPullSecrets, pull_secrets_of
+from sekisho.webhook.pod_pull_secrets import PodPullSecretReader, PodPullSecrets, pull_secrets_of, pull_secrets_of_pod
 from sekisho.webhook.tags import Tags
 from tests.pods import container, restricted_pod
 from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review_body
@@ -255,3 +255,9 @@ def test_template_has_those_of_its_service_account() -> None:
     objects = NamespaceObjects((), {"default": account})
     assert pull_secrets_of(review, lambda *_: objects) == TEAM
     assert pull_secrets_of(review, lambda *_: NO_OBJECTS) is None
+
+
+@pytest.mark.parametrize(("name", "is_kept"), [("x" * 253, True), ("x" * 254, False), ("a/b", False)])
+def test_name_that_no_secret_can_have_is_not_a_pull_secret(name: str, is_kept: bool) -> None:
+    spec = PodSpec(image_pull_secrets=[LocalObjectReference(name)])
+    assert pull_secrets_of_pod("team", spec) == (PodPullSecrets("team", (name,)) if is_kept else None)
