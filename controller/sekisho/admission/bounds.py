@@ -5,6 +5,7 @@ allow, apart from containers and volumes, which are always counted, and from lon
 """
 
 import re
+from functools import cache
 from typing import Any, Final
 
 from msgspec import Struct, structs
@@ -186,9 +187,14 @@ def _place_of(text: str, pod: Pod) -> str:
                 return f"a key in the pod's {_shown(path)}"
             pending += [((*path, key), entry) for key, entry in value.items()]
         elif isinstance(value, Struct):
-            names = [(field.encode_name, field.name) for field in structs.fields(value)]
-            pending += [((*path, name), getattr(value, attribute)) for name, attribute in names]
+            pending += [((*path, name), getattr(value, attribute)) for name, attribute in _names_of(type(value))]
     return "a string of the pod"
+
+
+@cache
+def _names_of(kind: type[Struct]) -> tuple[tuple[str, str], ...]:
+    """The fields of a type as JSON and as Python name them, which takes long to find out for each object."""
+    return tuple((field.encode_name, field.name) for field in structs.fields(kind))
 
 
 def _shown(path: FieldPath) -> str:

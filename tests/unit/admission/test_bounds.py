@@ -351,6 +351,17 @@ def test_name_of_a_namespace_is_bounded() -> None:
         assert outcomes(review_body(restricted_pod(), namespace="n" * length))[1].decision is decision
 
 
+@pytest.mark.parametrize(("name", "mounts", "place"), [("i" * 4097, 2000, "spec.containers[0].image"), ("i", 2000, "")])
+def test_the_field_of_a_string_that_is_too_long_is_named_in_little_time(name: str, mounts: int, place: str) -> None:
+    empty = {"name": "", "mountPath": ""}
+    body = review_body(pod({"name": "a", "image": name, "volumeMounts": [empty] * mounts}))
+    admission.decode(body)
+    began = time.thread_time()
+    review = admission.decode(body)
+    assert time.thread_time() - began < 0.05
+    assert (review.defect is not None and place in review.defect) is bool(place)
+
+
 def test_request_whose_head_cannot_be_read_costs_no_more_for_long_numbers() -> None:
     start = json.dumps({"kind": "AdmissionReview", "request": {"uid": UID, "namespace": 5}}).removesuffix("}}").encode()
     body = start + b', "x": [' + b",".join([b"9" * 4299] * 1900) + b"]}}"
