@@ -265,6 +265,6 @@ def test_bare_pod_counts_as_it_is_judged(body: Json, spec: Json) -> None:
 
 
 @pytest.mark.parametrize(("length", "is_kept"), [(317, True), (318, False)])
-def test_owner_whose_names_no_object_can_have_is_no_controller(length: int, is_kept: bool) -> None:
+def test_owner_whose_names_no_object_can_have_is_passed_over(length: int, is_kept: bool) -> None:
     owner = OwnerReference("apps/v1", "Deployment", "x" * length, "u", controller=True)
     assert (controller_of(ObjectMeta(owner_references=[owner])) is owner) is is_kept
