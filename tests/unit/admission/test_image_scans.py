@@ -1,5 +1,6 @@
 """Rules on scans of images: what they deny and admit, what must be looked up, and what they say."""
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
@@ -101,6 +102,25 @@ def test_going_through_a_long_scan_counts_as_many_findings(number: int, *, is_lo
     with pytest.raises(ManyFindingsError) if is_long else nullcontext():
         evaluate(pod(), replace(context, max_findings=1000))
     assert len(evaluate(pod(), context).violations) == 1
+
+
+@pytest.mark.parametrize(("number", "is_long"), [(500, False), (11_000, True)])
+def test_looking_for_denied_ids_in_a_long_scan_counts_as_many_findings(number: int, *, is_long: bool) -> None:
+    rows = [trivy_row(f"CVE-2019-{index}", "CRITICAL") for index in range(number)]
+    trust = Trust(AUTHORITIES, {NAME: facts(scanned_by(report=trivy(*rows)))}, NOW)
+    context = Context(PolicySet.of([policy(denied=["CVE-2019-x"])]), "shop", {}, trust=trust, clock=lambda: NOW)
+    with pytest.raises(ManyFindingsError) if is_long else nullcontext():
+        evaluate(pod(), replace(context, max_findings=1000))
+    assert not evaluate(pod(), context).violations
+
+
+def test_many_denied_ids_that_are_parts_of_others_take_little_time() -> None:
+    image = facts(scanned_by(report=trivy(*(trivy_row(f"CVE-2020-1{index}") for index in range(1000)))))
+    required = policy(denied=[f"VE-2020-1{index}" for index in range(128)])
+    began = time.thread_time()
+    for _ in range(15):
+        assert not judged(image, required).violations
+    assert time.thread_time() - began < 0.15
 
 
 def test_image_with_a_fresh_scan_is_admitted() -> None:
