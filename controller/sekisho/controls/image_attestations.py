@@ -18,7 +18,14 @@ from sekisho.controls.attestation_judges import (
     shown_values,
 )
 from sekisho.controls.control import ParameterError, cel
-from sekisho.controls.image_rules import Fault, ImageRule, patterns_of, repair_of_key
+from sekisho.controls.image_rules import (
+    Fault,
+    ImageRule,
+    patterns_of,
+    repair_of_key,
+    unread_authorities,
+    unusable_authority,
+)
 from sekisho.controls.image_signatures import (
     MAX_AUTHORITIES,
     AuthorityName,
@@ -238,6 +245,7 @@ def _compiled(field: str, rule: AttestationRule, resolves: bool) -> ImageRule:
         predicates=(*kind.predicates, *kind.paths, *(VEX_PREDICATES if kind.vex else ())),
         resolves=resolves,
         others=kind.vex,
+        newest_decides=rule.vulnerabilities is not None,
     )
 
 
@@ -300,7 +308,8 @@ def _judge(
 
     groups: authorities, of each of which an attestation must pass.
     """
-    vex = list(_by(facts, VEX_PREDICATES, [name for name in kind.vex if name not in unusable], trust))
+    no_vex = _no_vex(kind.vex, facts, trust)
+    vex = [] if no_vex else list(_by(facts, VEX_PREDICATES, kind.vex, trust))
     for names, judge in product(groups, kind.judges):
         usable = [name for name in names if name not in unusable]
         problem = judge([*_by(facts, kind.predicates, usable, trust), *vex], names, trust.now)
@@ -310,7 +319,7 @@ def _judge(
                 text = "; ".join((text, *_reasons(facts)))
                 repair = repair_of_key(usable, trust) if facts.problems else ""
             if kind.vex and not problem.is_missing:
-                text = "; ".join((text, *_problems_of_vex(facts, vex)))
+                text = "; ".join((text, no_vex or _problem_of_vex(facts, vex))).removesuffix("; ")
             is_keyless = bool(usable) and all(trust.authorities[name].keyless is not None for name in usable)
             fix = repair + problem.fix.replace("{key}", "" if is_keyless else "--key KEY ")
             return Fault(text, fix, is_missing=problem.is_missing, allowed=problem.allowed)
@@ -351,14 +360,22 @@ def _by(facts: ImageFacts, predicates: Sequence[str], names: Sequence[str], trus
             yield one
 
 
-def _problems_of_vex(facts: ImageFacts, documents: Sequence[Attestation]) -> Iterator[str]:
-    """Why VEX documents exclude nothing; of several reasons the first."""
+def _no_vex(names: Sequence[str], facts: ImageFacts, trust: Trust) -> str:
+    """Why no VEX document counts: the newest may be by an authority that is not read. Empty if all of them are."""
+    why = unusable_authority(names, trust)
+    if not why and (changed := unread_authorities(names, facts, trust)):
+        why = f"ImageAuthority {words(changed, 'and')} changed"
+    return f"no VEX document excludes anything: {why}" if why else ""
+
+
+def _problem_of_vex(facts: ImageFacts, documents: Sequence[Attestation]) -> str:
+    """Why VEX documents exclude nothing; of several reasons the first; empty where there is none."""
     if VEX_UNREAD in facts.problems:
-        yield VEX_UNREAD
-        return
-    problems = [one.vex for one in documents if one.vex is not None and one.vex.problem]
-    for one in problems[:1]:
-        yield f"the VEX document of {rfc3339(one.issued)} and older ones exclude nothing: {one.problem}"
+        return VEX_UNREAD
+    for one in documents:
+        if one.vex is not None and one.vex.problem:
+            return f"the VEX document of {rfc3339(one.vex.issued)} and older ones exclude nothing: {one.vex.problem}"
+    return ""
 
 
 def _reasons(facts: ImageFacts) -> Iterator[str]:

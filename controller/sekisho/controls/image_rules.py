@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from sekisho.controls.control import EvidenceCheck, ImageFinding, ParameterError
 from sekisho.findings import FieldPath, Finding, render_value, words
 from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_pattern, without_credentials
+from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import ContainerRef, Pod, Volume
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # it imports this module
 
 MIN_RECHECK_AGE: Final = timedelta(seconds=15)
 """Facts of this age that do not meet a rule are looked up again: what is missing may have been attached meanwhile."""
+_REPAIR: Final = "an administrator must repair it"
 
 
 class Fault(Struct, frozen=True, gc=False):
@@ -60,6 +62,8 @@ class ImageRule(Struct, frozen=True, eq=False):
     predicates: the types of statements that it reads; empty for signatures.
     resolves: whether tags are resolved, so that one without digest is a matter of time.
     others: authorities whose statements are read too, and that need not be usable.
+    newest_decides: whether an older statement counts only as long as there is no newer one. Then all of `names` must be
+        usable for an image to pass: the newest one may be by an authority that is not.
     """
 
     field: str
@@ -73,6 +77,7 @@ class ImageRule(Struct, frozen=True, eq=False):
     predicates: tuple[str, ...] = ()
     resolves: bool = False
     others: tuple[str, ...] = ()
+    newest_decides: bool = False
 
     @property
     def registries(self) -> tuple[str, ...]:
@@ -187,14 +192,11 @@ def fault_of(rule: ImageRule, reference: Reference, trust: Trust | None) -> Faul
     unusable = dict(_unusable(rule.names, trust))
     absent = unusable | dict(_unusable(rule.others, trust))
     fault = _judged(rule, reference, facts, trust, absent) if isinstance(facts, ImageFacts) else None
-    if fault is None and facts is not None and not isinstance(facts, Unknown):
-        return None
+    if fault is None and isinstance(facts, ImageFacts):
+        return _not_newest(rule, reference, facts, trust)
     if len(rule.names) - len(unusable) < rule.required:
         name, problem = next(iter(unusable.items()))
-        return Fault(
-            f'is not verified: ImageAuthority "{name}" is unusable, {problem}',
-            "an administrator must repair it",
-        )
+        return Fault(f'is not verified: ImageAuthority "{name}" is unusable, {problem}', _REPAIR)
     if not may_connect(reference, trust):
         return _registry_not_named(rule, reference)
     unread = [] if trust.predicates is None else [one for one in rule.predicates if one not in trust.predicates]
@@ -219,6 +221,45 @@ def _judged(
     if fault is not None and fault.is_missing and facts.platforms:
         return _platforms_fault(rule, reference, facts.platforms, trust, unusable)
     return fault
+
+
+def unusable_authority(names: Iterable[str], trust: Trust) -> str:
+    """Which authority cannot be used with all of its keys, and why, as a clause; empty if all can."""
+    for name in names:
+        for _, problem in _unusable([name], trust):
+            return f'ImageAuthority "{name}" is unusable, {problem}'
+        for problem in trust.authorities[name].key_problems:
+            return f'a key of ImageAuthority "{name}" is unusable, {problem}'
+    return ""
+
+
+def unread_authorities(names: Iterable[str], facts: ImageFacts, trust: Trust) -> list[str]:
+    """Authorities of the cluster whose newest statement may not be among the facts.
+
+    Nothing by them was looked for, or they have changed, and something that they have signed does not count any more.
+    """
+    changed = _changed(names, facts, trust)
+    return [name for name in changed if not facts.checked.get(name) or _has_lost(trust.authorities[name], facts, trust)]
+
+
+def _changed(names: Iterable[str], facts: ImageFacts, trust: Trust) -> list[str]:
+    return [name for name in names if facts.checked.get(name) != trust.authorities[name].fingerprint]
+
+
+def _has_lost(authority: Authority, facts: ImageFacts, trust: Trust) -> bool:
+    signatures = (by for one in facts.attestations for by in one.signatures if by.authority == authority.name)
+    return any(not authority.accepts(by, trust.now) for by in signatures)
+
+
+def _not_newest(rule: ImageRule, reference: Reference, facts: ImageFacts, trust: Trust) -> Fault | None:
+    """Why what passes may not be the newest statement of the rule's authorities; None if it is, or need not be."""
+    if not rule.newest_decides:
+        return None
+    unusable = unusable_authority(rule.names, trust)
+    if unusable:
+        return Fault(f"is not verified: {unusable}", _REPAIR)
+    changed = unread_authorities(rule.names, facts, trust)
+    return _outdated(changed, facts, Lookup(reference, (*rule.names, *rule.others))) if changed else None
 
 
 def lacks_signature(rules: Iterable[ImageRule] | None, reference: Reference, facts: ImageFacts, trust: Trust) -> bool:
@@ -265,6 +306,8 @@ def _platforms_fault(
         if isinstance(facts, Unknown):
             return Fault(f"has a platform, {name}, which {facts.reason}", facts.fix, lookup, facts.is_pending)
         fault = rule.judge(facts, trust, unusable)
+        if fault is None:
+            fault = _not_newest(rule, platform_image, facts, trust)
         if fault is not None:
             problem = f"has a platform, {name} ({digest}), which {fault.problem}"
             return _rechecked(replace(fault, problem=problem), facts, trust, lookup)
@@ -275,24 +318,21 @@ def _unread(
     rule: ImageRule, facts: ImageFacts, trust: Trust, unusable: Mapping[str, str], lookup: Lookup
 ) -> Fault | None:
     """Says that facts were found for other authorities or rules than there are now."""
-    changed = [
-        name
-        for name in (*rule.names, *rule.others)
-        if name not in unusable and facts.checked.get(name) != trust.authorities[name].fingerprint
-    ]
+    usable = [name for name in (*rule.names, *rule.others) if name not in unusable]
+    changed = _changed(usable, facts, trust)
     if changed:
-        is_new = all(facts.checked.get(name) == "" for name in changed)  # no rule for the image named it before
-        why = (
-            f"a rule names ImageAuthority {words(changed, 'and')} now"
-            if is_new
-            else f"ImageAuthority {words(changed, 'and')} changed"
-        )
-        problem = f"is still being verified, because {why}"
-        return Fault(problem, "try again in a few seconds", lookup, True)
+        return _outdated(changed, facts, lookup)
     if any(predicate not in facts.predicates for predicate in rule.predicates):
         problem = f"is still being verified: its {rule.kind} have not been read yet"
         return Fault(problem, "try again in a few seconds", lookup, True)
     return None
+
+
+def _outdated(changed: Sequence[str], facts: ImageFacts, lookup: Lookup) -> Fault:
+    is_new = all(facts.checked.get(name) == "" for name in changed)  # no rule for the image named it before
+    names = words(changed, "and")
+    why = f"a rule names ImageAuthority {names} now" if is_new else f"ImageAuthority {names} changed"
+    return Fault(f"is still being verified, because {why}", "try again in a few seconds", lookup, True)
 
 
 def _rechecked(fault: Fault | None, facts: ImageFacts, trust: Trust, lookup: Lookup) -> Fault | None:

@@ -57,6 +57,7 @@ NAME = f"{REPOSITORY}@{IMAGE}"
 SCANNER, OTHER = keyed("scanner", P256), keyed("other", OTHER_P256)
 AUTHORITIES = {one.name: one for one in (SCANNER, OTHER)}
 DAY = timedelta(days=1)
+THIRD_P256, VENDOR = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 STRICT = {"fixable": {"critical": 0, "high": 0}, "unfixable": {"critical": 1}}
 
 
@@ -353,6 +354,78 @@ def test_finding_without_another_id_counts_beside_one_with_an_allowed_one() -> N
 
 VEX = {"by": {"anyOf": ["other"]}}
 DIRTY = scanned_by(report=trivy(trivy_row("CVE-2024-0001")))
+GONE = "its Secret does not exist; create it"
+# Authorities in place of `other`, and what denials say of them.
+NOT_WHOLE: dict[str, tuple[Sequence[Authority], str]] = {
+    "absent": ((), 'ImageAuthority "other" is unusable, it does not exist'),
+    "unusable": ((authority("other", problem=GONE),), f'ImageAuthority "other" is unusable, {GONE}'),
+    "ended": (
+        (authority("other", [key_of(OTHER_P256, NOW - timedelta(minutes=1))]),),
+        'ImageAuthority "other" is unusable, its last key ended at 2026-11-26T11:59:00Z; add the key that signs now',
+    ),
+    "without one of its keys": (
+        (authority("other", [key_of(THIRD_P256)], key_problems=[GONE]),),
+        f'a key of ImageAuthority "other" is unusable, {GONE}',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_WHOLE)
+def test_no_older_scan_counts_while_the_newest_may_be_by_an_authority_that_cannot_be_used(name: str) -> None:
+    others, problem = NOT_WHOLE[name]
+    either, scanner = policy({"anyOf": ["scanner", "other"]}, maximum=STRICT), policy(maximum=STRICT)
+    attached = [scanned_by(finished=NOW - DAY), scanned_by(OTHER_P256, trivy(trivy_row()))]
+    broken = {one.name: one for one in (SCANNER, *others)}
+    assert "which has 1 fixable critical" in message(judged(facts(*attached), either))
+    for known in (facts(*attached), facts(*attached, authorities=broken)):
+        assert f"not verified: {problem} (allowed" in message(judged(known, either, authorities=broken))
+        assert not judged(known, scanner, authorities=broken).violations
+    assert not judged(facts(attached[0]), either).violations
+
+
+def test_no_older_scan_counts_until_those_by_a_new_authority_are_read() -> None:
+    either = policy({"anyOf": ["scanner", "other"]}, maximum=STRICT)
+    known = facts(scanned_by(), authorities={"scanner": SCANNER})
+    pending = judged(known, either)
+    assert "still being verified, because ImageAuthority other changed" in message(pending)
+    assert pending.lookups
+    assert not judged(facts(scanned_by()), either).violations
+
+
+def test_no_older_scan_counts_where_a_newer_one_was_by_a_key_that_its_authority_no_longer_has() -> None:
+    either = policy({"anyOf": ["scanner", "other"]}, maximum=STRICT)
+    known = facts(scanned_by(finished=NOW - DAY), scanned_by(OTHER_P256, trivy(trivy_row())))
+    replaced = {"scanner": SCANNER, "other": keyed("other", THIRD_P256)}
+    assert judged(known, either, authorities=replaced).is_pending
+    ending = {"scanner": authority("scanner", [key_of(P256, NOW + DAY)]), "other": OTHER}
+    clean = facts(scanned_by())
+    assert not judged(clean, either, authorities=ending).violations
+    assert not judged(clean, either, authorities=replaced).violations
+
+
+@pytest.mark.parametrize("name", NOT_WHOLE)
+def test_no_vex_document_counts_while_the_newest_may_be_by_an_authority_that_cannot_be_used(name: str) -> None:
+    others, problem = NOT_WHOLE[name]
+    vendor = keyed("vendor", VENDOR)
+    required = policy(maximum=STRICT, vex={"by": {"anyOf": ["vendor", "other"]}})
+    excluding = vex_by(VENDOR, vex_statement())
+    whole = {one.name: one for one in (SCANNER, OTHER, vendor)}
+    broken = {one.name: one for one in (SCANNER, vendor, *others)}
+    assert not judged(facts(DIRTY, excluding, authorities=whole), required, authorities=whole).violations
+    known = facts(DIRTY, excluding, authorities=broken)
+    assert f"; no VEX document excludes anything: {problem} (allowed" in message(
+        judged(known, required, authorities=broken)
+    )
+    assert not judged(facts(scanned_by(), authorities=broken), required, authorities=broken).violations
+
+
+def test_no_vex_document_counts_until_those_by_a_new_authority_are_read() -> None:
+    required = policy(maximum=STRICT, vex={"by": {"anyOf": ["vendor", "other"]}})
+    whole = AUTHORITIES | {"vendor": keyed("vendor", VENDOR)}
+    attached = [DIRTY, vex_by(OTHER_P256, vex_statement())]
+    assert not judged(facts(*attached, authorities=whole), required, authorities=whole).violations
+    pending = judged(facts(*attached), required, authorities=whole)
+    assert "still being verified, because ImageAuthority vendor changed" in message(pending)
 
 
 @pytest.mark.parametrize("age", [timedelta(), HOUR])
