@@ -187,11 +187,15 @@ def withdrawal_of_pattern(catalog: Catalog, pattern: RegistryPattern) -> str:
 
 
 def _first(faults: Sequence[Fault], *, definite: bool) -> Fault:
-    """The fault to show: where one catalog is enough, one that a look-up may end; else one that none ends.
+    """The fault to show: where one catalog is enough, one that verification may end; else one that it does not.
 
     Of faults of one kind, one about an entry goes before one that says that there is no entry.
     """
-    return min(faults, key=lambda fault: ((fault.lookup is not None) is definite, fault.is_missing))
+    return min(faults, key=lambda fault: (_may_end(fault) is definite, fault.is_missing))
+
+
+def _may_end(fault: Fault) -> bool:
+    return fault.lookup is not None or fault.needs_trust
 
 
 def _fault_in(

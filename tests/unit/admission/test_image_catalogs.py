@@ -163,6 +163,19 @@ def test_one_of_several_catalogs_or_all_of_them_must_certify() -> None:
     assert not judged(f"{PAY}@{A}", all_of, catalog(), both).violations
 
 
+def test_offline_a_catalog_without_the_image_denies_where_all_must_certify_it() -> None:
+    signed = catalog({"repository": "ghcr.io/acme/*", "by": {"anyOf": ["release"]}}, name="signed")
+
+    def offline(image: str, kind: str) -> Evaluation:
+        return judged(image, policy("certified", "signed", kind=kind), catalog(), signed, form=Form.MANIFEST)
+
+    for image in (f"{PAY}@{C}", f"ghcr.io/acme/other@{A}", f"ghcr.io/acme/old@{C}"):
+        assert offline(image, "allOf").is_denied
+        assert (offline(image, "anyOf").violations, offline(image, "anyOf").notes) == ((), (NOT_VERIFIED,))
+    certified = offline(f"{PAY}@{A}", "allOf")
+    assert (certified.violations, certified.notes) == ((), (NOT_VERIFIED,))
+
+
 def test_missing_catalog_denies_every_image() -> None:
     evaluation = judged(f"{PAY}@{A}", policy("certified", "gone"), catalog())
     assert "not certified: there is no ImageCatalog gone" in message(evaluation)
