@@ -28,9 +28,9 @@ from sekisho.telemetry.health import Health
 from sekisho.webhook import dependencies
 from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import Handler, only_named
-from sekisho.webhook.connections import HttpServer
 from sekisho.webhook.dependencies import Dependency
 from sekisho.webhook.handshakes import BACKLOG, accept, listen
+from sekisho.webhook.http_server import HttpServer
 from sekisho.webhook.http_shell import HttpShell, ReviewHandler
 from sekisho.webhook.interpreter import exempt_from_collection, prefer_event_loop
 from sekisho.webhook.memory import return_freed_memory, return_large_blocks

@@ -15,7 +15,7 @@ from sekisho.admission import Outcome
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import only_named
-from sekisho.webhook.connections import HttpServer
+from sekisho.webhook.http_server import HttpServer
 from sekisho.webhook.http_shell import HttpShell
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.pod_reviews import PodReviews

@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiohttp import web
 
-from sekisho.webhook import backlog
-from sekisho.webhook import connections as module
+from sekisho.webhook import backlog, connections, open_connections, received
 from sekisho.webhook.backlog import MAX_AT_ONCE
-from sekisho.webhook.connections import HttpServer
+from sekisho.webhook.http_server import HttpServer
 from sekisho.webhook.replies import reply
 
 SOON = 20
@@ -142,7 +141,7 @@ async def test_neither_silence_nor_a_slow_body_is_a_slow_head() -> None:
 async def test_over_the_limit_the_connection_that_is_idle_for_longest_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(open_connections, "MAX_CONNECTIONS", 2)
     async with serving(SOON) as connect:
         first, second = await connect(), await connect()
         assert await second.ask()
@@ -157,7 +156,7 @@ async def test_over_the_limit_the_connection_that_is_idle_for_longest_is_closed(
 async def test_over_the_limit_connections_with_a_request_stay_and_a_new_one_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(open_connections, "MAX_CONNECTIONS", 1)
     async with serving(SOON) as connect:
         busy = await connect()
         assert await busy.ask()
@@ -171,7 +170,7 @@ async def test_over_the_limit_connections_with_a_request_stay_and_a_new_one_is_c
 async def test_over_the_limit_requests_of_one_address_do_not_keep_others_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MAX_UNKNOWN", 3)
+    monkeypatch.setattr(open_connections, "MAX_UNKNOWN", 3)
     async with serving(SOON) as connect:
         busy = [await connect() for _ in range(3)]
         for client in busy:
@@ -193,7 +192,7 @@ async def test_over_the_limit_requests_of_one_address_do_not_keep_others_out(
 async def test_over_the_limit_the_address_with_the_most_connections_loses_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(open_connections, "MAX_CONNECTIONS", 3)
     async with serving(SOON) as connect:
         alone = await connect("127.0.0.2")
         assert await alone.ask()
@@ -212,7 +211,7 @@ async def test_over_the_limit_the_address_with_the_most_connections_loses_one(
 async def test_connections_that_the_api_server_has_opened_are_not_closed_for_those_of_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MAX_UNKNOWN", 1)
+    monkeypatch.setattr(open_connections, "MAX_UNKNOWN", 1)
     async with serving(SOON, at_once=echo, is_known=lambda target: target == f"{SECRET}?timeout=3s") as connect:
         known = [await connect() for _ in range(1)]
         known[0].send(post(b"first", path=SECRET))
@@ -255,7 +254,7 @@ async def test_client_that_does_not_read_its_answers_gets_no_more_until_it_does(
 
 
 async def test_clients_that_do_not_read_their_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_UNREAD", 1)
+    monkeypatch.setattr(open_connections, "MAX_UNREAD", 1)
     async with serving(SOON, answer="seen" * (1 << 21)) as connect:
         first = await connect()
         first.send(HEAD + b"body")
@@ -378,12 +377,12 @@ async def test_requests_in_one_piece_are_answered_in_their_order() -> None:
 
 
 async def test_slow_rest_of_a_known_head_goes_to_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ARRIVE_SECONDS", 0.01)
+    monkeypatch.setattr(received, "ARRIVE_SECONDS", 0.01)
     await hand_over_to_aiohttp()
 
 
 async def test_rests_of_known_heads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_ARRIVING", 0)
+    monkeypatch.setattr(received, "MAX_ARRIVING", 0)
     await hand_over_to_aiohttp()
 
 
@@ -405,7 +404,7 @@ async def hand_over_to_aiohttp() -> None:
 
 
 async def test_connection_whose_requests_are_answered_at_once_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.4)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.4)
     async with with_known_head() as client:
         end = asyncio.get_running_loop().time() + 1.0
         while asyncio.get_running_loop().time() < end:
@@ -415,7 +414,7 @@ async def test_connection_whose_requests_are_answered_at_once_is_not_idle(monkey
 
 
 async def test_connection_that_was_answered_at_once_has_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(open_connections, "MAX_CONNECTIONS", 2)
     async with serving(SOON, at_once=echo) as connect:
         first, second = await connect(), await connect()
         for client in (first, second, first):
@@ -508,9 +507,9 @@ async def test_connections_that_are_closed_at_once_leave_turns_to_others(monkeyp
     rounds = 0
     lost: list[int] = []
     all_lost = asyncio.Event()
-    connection_lost = module.Connection.connection_lost
+    connection_lost = connections.Connection.connection_lost
 
-    def noting(connection: module.Connection, exc: BaseException | None) -> None:
+    def noting(connection: connections.Connection, exc: BaseException | None) -> None:
         lost.append(rounds)
         connection_lost(connection, exc)
         if len(lost) == 100:
@@ -522,7 +521,7 @@ async def test_connections_that_are_closed_at_once_leave_turns_to_others(monkeyp
             await asyncio.sleep(0)  # one round of the loop, which is what is counted
             rounds += 1
 
-    monkeypatch.setattr(module.Connection, "connection_lost", noting)
+    monkeypatch.setattr(connections.Connection, "connection_lost", noting)
     async with serving(SOON, at_once=echo) as connect:
         many = [await connect() for _ in range(100)]
         alone = await connect()
@@ -542,13 +541,13 @@ async def test_connections_that_are_closed_at_once_leave_turns_to_others(monkeyp
 
 async def test_little_of_a_large_read_is_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[int] = []
-    data_received = module.Connection.data_received
+    data_received = connections.Connection.data_received
 
-    def noting(connection: module.Connection, data: bytes) -> None:
+    def noting(connection: connections.Connection, data: bytes) -> None:
         parsed.append(len(data))
         data_received(connection, data)
 
-    monkeypatch.setattr(module.Connection, "data_received", noting)
+    monkeypatch.setattr(connections.Connection, "data_received", noting)
     async with serving(SOON, at_once=echo) as connect:
         client = await connect()
         head = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -556,7 +555,7 @@ async def test_little_of_a_large_read_is_parsed_at_once(monkeypatch: pytest.Monk
         assert (await client.answer()).endswith(b"x" * 40_000 + b" was seen")
         assert (await client.answer()).endswith(b"after was seen")
     assert sum(parsed) > 240_000
-    assert max(parsed) <= module.PIECE_BYTES
+    assert max(parsed) <= received.PIECE_BYTES
 
 
 @pytest.mark.parametrize(("connections", "requests"), [(1, 400), (50, 8)])
@@ -594,11 +593,11 @@ async def test_requests_of_which_many_arrive_in_one_read_take_turns_with_others(
 
 
 async def test_little_is_read_of_connections_whose_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    received: list[int] = []
-    buffer_updated = module.Received.buffer_updated
+    sizes: list[int] = []
+    buffer_updated = received.Received.buffer_updated
 
-    def noting(connection: module.Received, nbytes: int) -> None:
-        received.append(nbytes)
+    def noting(connection: received.Received, nbytes: int) -> None:
+        sizes.append(nbytes)
         buffer_updated(connection, nbytes)
 
     released = asyncio.Event()
@@ -608,7 +607,7 @@ async def test_little_is_read_of_connections_whose_requests_wait(monkeypatch: py
             await released.wait()
         return web.Response(text="seen")
 
-    monkeypatch.setattr(module.Received, "buffer_updated", noting)
+    monkeypatch.setattr(received.Received, "buffer_updated", noting)
     runner = web.ServerRunner(HttpServer(wait, SOON), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -618,7 +617,7 @@ async def test_little_is_read_of_connections_whose_requests_wait(monkeypatch: py
         client.send(post(b"wait") + post(b"more") * 50_000)  # 3.7 MB
     for _ in range(100):
         assert await alone.ask()
-    assert sum(received) < len(many) * 4 * module.READ_BYTES
+    assert sum(sizes) < len(many) * 4 * received.READ_BYTES
     released.set()
     for client in many:
         assert (await client.answer()).endswith(b"seen")
@@ -629,9 +628,9 @@ async def test_little_is_read_of_connections_whose_requests_wait(monkeypatch: py
 
 async def test_bodies_behind_a_request_that_waits_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[int] = []
-    data_received = module.Connection.data_received
+    data_received = connections.Connection.data_received
 
-    def noting(connection: module.Connection, data: bytes) -> None:
+    def noting(connection: connections.Connection, data: bytes) -> None:
         parsed.append(len(data))
         data_received(connection, data)
 
@@ -643,7 +642,7 @@ async def test_bodies_behind_a_request_that_waits_are_not_read(monkeypatch: pyte
             await released.wait()
         return web.Response(text=f"{len(body)} seen")
 
-    monkeypatch.setattr(module.Connection, "data_received", noting)
+    monkeypatch.setattr(connections.Connection, "data_received", noting)
     runner = web.ServerRunner(HttpServer(wait, SOON), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -653,7 +652,7 @@ async def test_bodies_behind_a_request_that_waits_are_not_read(monkeypatch: pyte
         client.send(post(b"wait") + post(bytes(60_000)) * 20)
     for _ in range(100):
         assert await alone.ask()
-    assert sum(parsed) <= len(many) * module.PIECE_BYTES + 100 * len(HEAD + b"body")
+    assert sum(parsed) <= len(many) * received.PIECE_BYTES + 100 * len(HEAD + b"body")
     released.set()
     for client in many:
         for length in (4, *(60_000,) * 20):

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from sekisho.webhook import handshakes
 from sekisho.webhook.certificates import ServingCertificate
-from sekisho.webhook.connections import HttpServer
+from sekisho.webhook.http_server import HttpServer
 from sekisho.webhook.waiting import Waiting
 from tests.unit.webhook.pairs import make_pair
 
