@@ -98,8 +98,8 @@ class ImageFacts(Struct, frozen=True, gc=False):
     problems: why candidates do not count, as clauses; at most MAX_PROBLEMS.
     omitted: the number of candidates past MAX_CANDIDATES of a source, which nobody looked at.
     checked: the fingerprint of each authority that the candidates were verified with, by name; empty if not all of them
-        were tried with its keys, because no rule for the image names it. No signature by another authority, or by an
-        authority of another fingerprint, says nothing.
+        were tried with its keys, or its scans are not kept, because no rule for the image names it. No signature by
+        another authority, or by an authority of another fingerprint, says nothing.
     looked_up: when it was looked up at its registry.
     predicates: the types of statements that were read, and the paths in them (`predicate_values.needed_path`); others
         are not known.

@@ -5,7 +5,7 @@ can change both.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -34,7 +34,11 @@ _Ranked = list[tuple[Any, Attestation]]
 
 
 def keep(
-    attestations: Iterable[Attestation], *, may_hide_vex: bool, large_scan: datetime | None = None
+    attestations: Iterable[Attestation],
+    *,
+    may_hide_vex: bool,
+    large_scan: datetime | None = None,
+    named: Collection[str] = (),
 ) -> tuple[tuple[Attestation, ...], list[str]]:
     """The attestations that count, each once, and why others do not.
 
@@ -46,6 +50,7 @@ def keep(
     may_hide_vex: whether a VEX document may be among what was not read. Then none counts: it may be the newest.
     large_scan: when the newest scan that is too large to be read may have been attached; None where there is none. An
         older scan has a problem: the newest decides.
+    named: the authorities that rules for the image name. Their scans are kept before those of others.
     """
     scans: dict[Hashable, list[Attestation]] = defaultdict(list)
     documents: dict[Hashable, list[Attestation]] = defaultdict(list)
@@ -59,7 +64,7 @@ def keep(
         else:
             others[one.predicate_type, one.build, frozenset(one.values.items()), signers].append(one)
     newest = [_unless_outdated(_newest_scan(scans_of_signer), large_scan) for scans_of_signer in scans.values()]
-    kept = _first(_ranked_scans(newest), MAX_SCANS, MAX_SCANS_BYTES)
+    kept = _first(_ranked_scans(newest, named), MAX_SCANS, MAX_SCANS_BYTES)
     problems = [VEX_UNREAD] if may_hide_vex else []
     read_documents = () if may_hide_vex else documents.values()
     kept += _kept_documents(_ranked_documents(map(_united_document, read_documents)))
@@ -68,6 +73,22 @@ def keep(
     if unkept:
         problems.append(f"{unkept} of its attestations count for nothing, because too many are attached")
     return tuple(kept), problems
+
+
+def unkept_scanners(attestations: Iterable[Attestation], kept: Iterable[Attestation]) -> set[str]:
+    """The authorities of which the newest scan by a scanner is not among those that are kept."""
+    of_kept = _newest_times(kept)
+    return {by for (by, scanner), time in _newest_times(attestations).items() if of_kept.get((by, scanner)) != time}
+
+
+def _newest_times(attestations: Iterable[Attestation]) -> dict[tuple[str, str], datetime]:
+    """When the newest scan by each authority and scanner ended."""
+    times: dict[tuple[str, str], datetime] = {}
+    for one in attestations:
+        if one.scan is not None:
+            for key in ((by.authority, one.scan.scanner) for by in one.signatures):
+                times[key] = max(one.scan.finished, times.get(key, one.scan.finished))
+    return times
 
 
 def _kept_documents(ranked: _Ranked) -> list[Attestation]:
@@ -121,11 +142,11 @@ def _first(ranked: _Ranked, max_kept: int, max_bytes: int) -> list[Attestation]:
     return [one for _, one in ranked]
 
 
-def _ranked_scans(scans: Iterable[Attestation]) -> _Ranked:
+def _ranked_scans(scans: Iterable[Attestation], named: Collection[str]) -> _Ranked:
     """Scans in the order in which they are kept: first the newest of each authority and scanner, then the next ones.
 
-    Within a turn the newest comes first. So what is left out is never newer than what is kept of the authorities of a
-    rule, whichever these are.
+    Those of named authorities come first, and within a turn the newest. So what is left out is never newer than what is
+    kept of the authorities of a rule.
     """
     listed = [(one, one.scan) for one in scans if one.scan is not None]
     times: dict[Hashable, set[datetime]] = defaultdict(set)
@@ -136,6 +157,7 @@ def _ranked_scans(scans: Iterable[Attestation]) -> _Ranked:
     ranked: _Ranked = [
         (
             (
+                not any(by.authority in named for by in one.signatures),
                 min(turns[by.authority, scan.scanner].index(scan.finished) for by in one.signatures),
                 -scan.finished.timestamp(),
             ),

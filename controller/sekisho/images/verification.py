@@ -32,7 +32,7 @@ from sekisho.images.evidence import (
     ImageFacts,
     Signature,
 )
-from sekisho.images.keeping import keep
+from sekisho.images.keeping import keep, unkept_scanners
 from sekisho.images.predicate_values import paths_of, read_values
 from sekisho.images.scans import SCAN_PREDICATE, Scan, is_future, read_scan, unread_scan
 from sekisho.images.signers import SignedBy, Signers, by_identity, by_key, signers_of
@@ -137,11 +137,14 @@ def facts_of(verified: Verified, now: datetime) -> ImageFacts:
     results, predicates = verified.results, verified.predicates
     needs_vex = not set(VEX_PREDICATES).isdisjoint(predicates)
     untried = set(chain.from_iterable(result.untried for result in results))
+    attested = [result.attestation for result in results if result.attestation is not None]
     attestations, unkept = keep(
-        [result.attestation for result in results if result.attestation is not None],
+        attested,
         may_hide_vex=needs_vex and verified.may_hide_vex,
         large_scan=verified.large_scan,
+        named=verified.named,
     )
+    untried |= unkept_scanners(attested, attestations)
     if any(not result.is_signature and not set(verified.named).isdisjoint(result.untried) for result in results):
         attestations = ()  # it may be a newer one
     problems = dict.fromkeys([*unkept, *(_short(result.problem) for result in results if result.problem)])

@@ -7,7 +7,7 @@ from sekisho.images.evidence import MAX_ATTESTATIONS, MAX_SCANS, Attestation, Ca
 from sekisho.images.keeping import keep
 from sekisho.images.reported import Severity
 from sekisho.images.scans import SCAN_PREDICATE
-from sekisho.images.verification import verify
+from sekisho.images.verification import Verified, facts_of, verify, verify_more
 from sekisho.timestamps import rfc3339
 from tests.unit.images.scan_data import HOUR, grype, scan_statement, scanned_by, scans_of, trivy, trivy_row
 from tests.unit.images.signing import IMAGE, NOW, OTHER_P256, P256, REPOSITORY, PrivateKey, bundle, candidate, keyed
@@ -43,6 +43,19 @@ def test_scans_of_many_authorities_do_not_hide_that_of_one() -> None:
     assert authors(scanned_by(), *newer) == (set(), (problem,))
     many = [scanned_by(P256, grype() if number % 2 else trivy(), NOW - HOUR * number) for number in range(2, 12)]
     assert len(authors(*many, *newer[2:])[0]) == MAX_SCANS - 1
+
+
+def test_large_scans_of_other_authorities_do_not_hide_that_of_one_that_a_rule_names() -> None:
+    others = [ec.generate_private_key(ec.SECP256R1()) for _ in range(6)]
+    authorities = [keyed("scanner", P256), *(keyed(f"team-{number}", key) for number, key in enumerate(others))]
+    large = trivy(*[trivy_row(f"CVE-2024-{number:06}") for number in range(12_000)])
+    attached = [scanned_by(finished=NOW - 2 * HOUR), *(scanned_by(key, large) for key in others)]
+    for named, is_kept in ((["scanner"], True), (["team-0"], False)):
+        nothing = Verified(REPOSITORY, IMAGE, tuple(authorities), [SCAN_PREDICATE], named)
+        known = facts_of(verify_more(nothing, attached), NOW)
+        assert ("scanner" in {by.authority for one in known.attestations for by in one.signatures}) is is_kept
+        # The others are looked up again once a rule names them.
+        assert {name for name, checked in known.checked.items() if checked} == set(named)
 
 
 def test_other_attestations_of_one_authority_do_not_hide_those_of_another() -> None:
