@@ -22,6 +22,7 @@ from sekisho.registry.authentication import Authentication, Credentials
 from sekisho.registry.connections import Connections
 from sekisho.registry.credentials import Credential
 from sekisho.registry.errors import Failure, RegistryError
+from sekisho.registry.hints import within
 from sekisho.registry.http import MAX_WAIT_SECONDS, Answer, OnLarge, Settings, nothing_to_wait_for
 from sekisho.registry.manifests import (
     ACCEPT,
@@ -90,7 +91,7 @@ class Content(Struct, frozen=True):
 class Referrers(Struct, frozen=True):
     """What a registry lists as referring to an image.
 
-    descriptors: at most MAX_LISTED.
+    descriptors: at most MAX_LISTED, as `within` has them.
     omitted: how many more there are at least.
     """
 
@@ -251,7 +252,7 @@ class RegistryClient:
             manifest, link = page
             listed += manifest.manifests or ()
             omitted += max(len(listed) - MAX_LISTED, 0)
-            del listed[MAX_LISTED:]
+            listed = within(listed, MAX_LISTED)
             following = _NEXT.search(link)
             if following is None:
                 return Referrers(tuple(listed), omitted)
@@ -280,8 +281,8 @@ class RegistryClient:
             if error.failure is Failure.MISSING:
                 return Referrers(())
             raise
-        listed = content.manifest.manifests or ()
-        return Referrers(tuple(listed[:MAX_LISTED]), max(len(listed) - MAX_LISTED, 0))
+        listed = list(content.manifest.manifests or ())
+        return Referrers(tuple(within(listed, MAX_LISTED)), max(len(listed) - MAX_LISTED, 0))
 
     async def _request(
         self,

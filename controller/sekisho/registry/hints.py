@@ -44,6 +44,27 @@ def attached_at(written: str) -> datetime:
         return datetime.max.replace(tzinfo=UTC)
 
 
+def within(descriptors: list[Descriptor], maximum: int) -> list[Descriptor]:
+    """At most so many of a list: of too many the first and the last ones, and signatures before others.
+
+    Registries list the oldest or the newest first, so that the newest are at one of the ends.
+    """
+    if len(descriptors) <= maximum:
+        return descriptors
+    signatures = [one for one in descriptors if hint_of(one) == SIGN_PREDICATE]
+    others = [one for one in descriptors if hint_of(one) != SIGN_PREDICATE]
+    kept = _ends(signatures, max(maximum // 2, maximum - len(others)))
+    return [*kept, *_ends(others, maximum - len(kept))]
+
+
+def _ends(descriptors: list[Descriptor], maximum: int) -> list[Descriptor]:
+    """The first and the last of a list; all of one that is short enough."""
+    if len(descriptors) <= maximum:
+        return descriptors
+    first = maximum // 2
+    return [*descriptors[:first], *descriptors[len(descriptors) - (maximum - first) :]]
+
+
 def in_order(descriptors: Sequence[Descriptor], predicates: Collection[str]) -> list[Descriptor]:
     """In which order to read, by hints that nobody has signed: signatures, what gives none, attestations.
 

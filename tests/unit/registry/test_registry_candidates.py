@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
+from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.statements import SIGN_PREDICATE as SIGN
 from sekisho.registry import (
     Failure,
@@ -59,6 +60,29 @@ async def payloads_of(client: RegistryClient, registry: Registry, image: str) ->
 async def test_image_without_signatures_has_no_candidates(registry: Registry, client: RegistryClient) -> None:
     image = registry.image()
     assert await find_candidates(client, registry.repository, image) == module.Candidates()
+
+
+@pytest.mark.parametrize("has_referrers", [True, False])
+@pytest.mark.parametrize("is_newest_first", [True, False])
+async def test_newest_of_very_many_attachments_and_a_signature_among_them_are_found(
+    registry: Registry, client: RegistryClient, *, has_referrers: bool, is_newest_first: bool
+) -> None:
+    registry.has_referrers, registry.page, count = has_referrers, 500, 700
+    image = registry.image()
+    signature = registry.attach(image, b"signature", predicate=SIGN)
+    newest = registry.attach(image, b"newest", predicate=SCAN_PREDICATE)
+    *_, signed, scanned = registry.referrers[image]
+    others = [scanned | {"digest": digest_of(str(number).encode())} for number in range(count)]
+    listed = [*others[: count // 2], signed, *others[count // 2 :], scanned]
+    registry.referrers[image] = listed[::-1] if is_newest_first else listed
+    if not has_referrers:
+        registry.push_fallback(image)
+    find = client.referrers if has_referrers else client.fallback_referrers
+    found = await find(registry.repository, image)
+    assert found is not None
+    digests = {one.digest for one in found.descriptors}
+    assert {signature, newest} <= digests
+    assert (len(digests), found.omitted) == (client_module.MAX_LISTED, count + 2 - client_module.MAX_LISTED)
 
 
 async def test_bundle_is_found_by_the_referrers_api(registry: Registry, client: RegistryClient) -> None:
