@@ -134,8 +134,8 @@ docs: install controlplane ## Write again what pages and pictures show of a real
 site: install ## Build the documentation as a site into site/ (seconds)
 	$(BIN)/python -m tools.site
 
-release: install ## Build wheel, sdist, chart, install manifest, SBOM and checksums into dist/: make release IMAGE=REPOSITORY SOURCE=URL
-	$(BIN)/python -m tools.release --image "$(IMAGE)" --source "$(SOURCE)" --helm "$$($(BIN)/python -m tests.controlplane build --helm)"
+release: install ## Build wheel, sdist, chart, install manifest, SBOM and checksums into dist/: make release IMAGE=REPOSITORY SOURCE=URL, with DIGEST=sha256:… to pin the image
+	$(BIN)/python -m tools.release --image "$(IMAGE)" $(if $(DIGEST),--digest "$(DIGEST)") --source "$(SOURCE)" --helm "$$($(BIN)/python -m tests.controlplane build --helm)"
 
 lock: install ## Resolve the dependencies again and pin them with hashes
 	$(BIN)/python -m tools.lock

@@ -1,4 +1,4 @@
-"""Builds the files of a release, the same bytes each time: `make release IMAGE=REPOSITORY SOURCE=URL`.
+"""Builds the files of a release, the same bytes each time: `make release IMAGE=REPOSITORY SOURCE=URL DIGEST=DIGEST`.
 
 Wheel and sdist, the chart's archive, an install manifest for users without Helm, an SBOM of the locked dependencies
 (CycloneDX), and checksums of all of them.
@@ -56,12 +56,13 @@ class ReleaseError(Exception):
     """The release cannot be built; the message says why."""
 
 
-def build(target: Path, image: str, source: str, helm: Path) -> list[Path]:
+def build(target: Path, image: str, source: str, helm: Path, digest: str = "") -> list[Path]:
     """Build the release into a new or empty folder, and return its files.
 
     image: the repository that the image was pushed to. The install manifest adds the version as its tag.
     source: the https address of the source repository, which wheel, sdist and chart name: a fork has another one.
     helm: the binary that renders the install manifest.
+    digest: the image's, which pins it in the install manifest; empty for the tag alone.
 
     Raises ReleaseError if the address is none, if the folder is not empty, or if a tool fails.
     """
@@ -76,19 +77,8 @@ def build(target: Path, image: str, source: str, helm: Path) -> list[Path]:
         _run([*build, "--directory", target.absolute()], sources)
         (target / f"sekisho-{VERSION}.tgz").write_bytes(_archive(sources / "charts" / "sekisho"))
     _write_sbom(target / f"sekisho-{VERSION}.cdx.json")
-    rendered = _run(
-        [
-            helm,
-            "template",
-            "sekisho",
-            CHART,
-            "--skip-tests",
-            "--namespace",
-            NAMESPACE,
-            "--set",
-            f"image.repository={image}",
-        ]
-    )
+    values = ("--set", f"image.repository={image}", "--set", f"image.digest={digest}")
+    rendered = _run([helm, "template", "sekisho", CHART, "--skip-tests", "--namespace", NAMESPACE, *values])
     (target / f"sekisho-{VERSION}-install.yaml").write_text(MANIFEST_HEADER + rendered)
     files = sorted(target.iterdir())
     sums = "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
@@ -107,6 +97,9 @@ def _copy_of_sources(folder: Path, source: str) -> Path:
         project.write("\n[project.urls]\n" + "".join(f'{name} = "{url}"\n' for name, url in addresses.items()))
     with (folder / "charts/sekisho/Chart.yaml").open("a") as chart:
         chart.write(f"home: {source}\nsources: [{source}]\n")
+    values = folder / "charts/sekisho/values.yaml"
+    runbooks = f"runbookUrl: {source}/blob/v{VERSION}/docs/runbooks"
+    values.write_text(values.read_text().replace("runbookUrl: docs/runbooks", runbooks))
     return folder
 
 
@@ -189,12 +182,13 @@ def main() -> None:
     """Build a release and list its files."""
     parser = argparse.ArgumentParser(description="Build the files of a release.")
     parser.add_argument("--image", required=True, help="the repository that the image was pushed to, without a tag")
+    parser.add_argument("--digest", default="", help="the image's digest, which the install manifest then names")
     parser.add_argument("--source", required=True, help="the https address of the source repository")
     parser.add_argument("--helm", type=Path, required=True, help="the helm binary")
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="a new or empty folder (default: dist)")
     options = parser.parse_args()
     try:
-        files = build(options.output, options.image, options.source, options.helm)
+        files = build(options.output, options.image, options.source, options.helm, options.digest)
     except ReleaseError as error:
         raise SystemExit(f"Error: {error}") from None
     for file in files:

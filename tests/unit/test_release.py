@@ -21,12 +21,13 @@ pytestmark = pytest.mark.timeout(1800)  # the first test may have to build helm
 
 IMAGE = "registry.example/platform/sekisho"
 SOURCE = "https://git.example/platform/sekisho"
+DIGEST = f"sha256:{'d' * 64}"
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("release")
-    build(folder, IMAGE, SOURCE, helm_binary())
+    build(folder, IMAGE, SOURCE, helm_binary(), DIGEST)
     return folder
 
 
@@ -42,7 +43,7 @@ def test_a_release_has_these_files(release: Path) -> None:
 
 
 def test_the_same_sources_give_the_same_bytes(release: Path, tmp_path: Path) -> None:
-    build(tmp_path, IMAGE, SOURCE, helm_binary())
+    build(tmp_path, IMAGE, SOURCE, helm_binary(), DIGEST)
     for file in release.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 
@@ -66,7 +67,7 @@ def test_the_install_manifest_has_the_chart_and_its_namespace(release: Path) -> 
     text = (release / f"sekisho-{__version__}-install.yaml").read_text()
     objects = manifests(text)
     assert identities(objects) == identities(render()) | {"Namespace/sekisho-system"}
-    assert set(re.findall(r"^ *(?:- )?image: \"?([^\"\s]+)", text, re.M)) == {f"{IMAGE}:{__version__}"}
+    assert set(re.findall(r"^ *(?:- )?image: \"?([^\"\s]+)", text, re.M)) == {f"{IMAGE}:{__version__}@{DIGEST}"}
 
 
 def test_the_sbom_has_every_locked_dependency(release: Path) -> None:
@@ -125,7 +126,11 @@ def test_the_chart_of_a_release_says_where_it_comes_from(release: Path) -> None:
         chart = archive.extractfile("sekisho/Chart.yaml")
         assert chart is not None
         described = yaml.safe_load(chart)
+        values = archive.extractfile("sekisho/values.yaml")
+        assert values is not None
+        runbooks = yaml.safe_load(values)["prometheusRule"]["runbookUrl"]
     assert (described["home"], described["sources"]) == (SOURCE, [SOURCE])
+    assert runbooks == f"{SOURCE}/blob/v{__version__}/docs/runbooks"
 
 
 @pytest.mark.parametrize(

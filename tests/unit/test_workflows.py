@@ -67,7 +67,7 @@ def test_the_page_about_support_says_what_each_job_tests_and_on_which_versions()
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_the_commands_of_a_workflow_are_shell_and_make_has_their_targets(workflow: str) -> None:
-    commands = [step["run"] for job in WORKFLOWS[workflow].values() for step in job["steps"] if "run" in step]
+    commands = [step["run"] for job in WORKFLOWS[workflow].values() for step in job.get("steps", ()) if "run" in step]
     assert commands
     for command in commands:
         checked = subprocess.run(["bash", "-n"], input=command, capture_output=True, text=True)
@@ -93,8 +93,30 @@ def shell(command: str, **environment: str) -> str:
 def test_the_files_of_a_release_are_built_for_the_image_and_the_repository_of_the_workflow() -> None:
     repository = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "acme/sekisho"}
     command = steps("release", "release")["Files"]["run"]
-    planned = shell(command, IMAGE="ghcr.io/acme/sekisho", MAKEFLAGS="n", **repository)
-    assert '-m tools.release --image "ghcr.io/acme/sekisho" --source "https://github.com/acme/sekisho" ' in planned
+    planned = shell(command, IMAGE="ghcr.io/acme/sekisho", DIGEST="sha256:d", MAKEFLAGS="n", **repository)
+    image = '--image "ghcr.io/acme/sekisho" --digest "sha256:d"'
+    assert f'-m tools.release {image} --source "https://github.com/acme/sekisho" ' in planned
+
+
+def test_the_image_of_an_owner_with_capitals_has_a_name_that_registries_allow(tmp_path: Path) -> None:
+    step = steps("release", "release")["The image's name, in small letters as registries require"]
+    assert run(step, tmp_path, REGISTRY="ghcr.io", GITHUB_REPOSITORY="Acme/Sekisho") == {
+        "IMAGE": "ghcr.io/acme/sekisho"
+    }
+
+
+def test_nothing_is_published_before_the_tests_have_passed() -> None:
+    jobs = WORKFLOWS["release"]
+    assert jobs["test"]["uses"] == "./.github/workflows/test.yml"
+    assert jobs["release"]["needs"] == "test"
+    assert "The tag is of a commit on main" in steps("release", "release")
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_actions_are_pinned_by_commit(workflow: str) -> None:
+    used = [step["uses"] for job in WORKFLOWS[workflow].values() for step in job.get("steps", ()) if "uses" in step]
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)] == []
 
 
 def test_the_base_image_of_a_release_is_the_one_that_the_dockerfile_names() -> None:
