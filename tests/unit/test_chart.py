@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -148,6 +149,38 @@ def test_names_leave_room_for_a_pods_host_name(release: str) -> None:
     names = [manifest["metadata"]["name"] for manifest in render(release=release) if manifest["kind"] == "Deployment"]
     assert len(names) == 2
     assert max(len(f"{name}-0123456789-01234") for name in names if name.endswith("-webhook")) <= 63
+
+
+@pytest.mark.parametrize("release", ["1sekisho", "sekisho.prod"])
+def test_a_release_whose_name_no_service_can_have_needs_another_prefix(release: str) -> None:
+    assert f'the release\'s name "{release}" cannot be used' in template(IMAGE, release=release).stderr
+    assert template(IMAGE, "fullnameOverride=sekisho", release=release).returncode == 0
+
+
+def test_names_that_yaml_would_read_as_something_else_stay_texts() -> None:
+    """A number or `true` where a name must be is an error of the API server, after half of the release is installed."""
+    values = ("certificates.mode=secret", 'certificates.secretName:="456"', 'webhook.clientCA.configMap:="789"')
+    more = ('webhook.serviceAccount.name:="11"', 'controller.serviceAccount.name:="1e5"', 'priorityClassName:="12"')
+    monitoring = ("prometheusRule.enabled=true", "prometheusRule.runbookUrl=@corp", "serviceMonitor.enabled=true")
+    settings_ = settings((IMAGE, "crds.install=false", 'fullnameOverride:="true"', *values, *more, *monitoring))
+    finished = helm("template", "123", str(CHART), "--namespace", "2024", *settings_)
+    assert finished.returncode == 0, finished.stderr
+    for manifest in manifests(finished.stdout):
+        for path, name in names_in(manifest):
+            assert isinstance(name, str), (identity(manifest), path)
+
+
+def names_in(value: Any, path: str = "", *, is_map_of_texts: bool = False) -> Iterator[tuple[str, Any]]:
+    """Every value of a field that holds a name, a label or a URL, with its path."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from names_in(item, f"{path}[{index}]", is_map_of_texts=path.endswith("resourceNames"))
+    elif isinstance(value, dict):
+        texts = path.endswith(("labels", "matchLabels", "annotations"))
+        for key, item in value.items():
+            yield from names_in(item, f"{path}.{key}", is_map_of_texts=texts)
+    elif is_map_of_texts or path.endswith(("name", "Name", "namespace", "runbook_url")):
+        yield path, value
 
 
 def test_every_object_has_the_labels_of_the_release() -> None:
@@ -451,6 +484,19 @@ def test_images_are_set_by_tag_and_digest() -> None:
             ("global.imageRegistry=mirror.example", "image.registry=other.example", "image.repository=sekisho"),
             "mirror.example/sekisho",
         ),
+        (
+            ("global.imageRegistry=mirror.example/hub", "image.repository=registry.example:5000/platform/sekisho"),
+            "mirror.example/hub/platform/sekisho",
+        ),
+        (
+            ("global.imageRegistry=mirror.example", "image.repository=platform/sekisho"),
+            "mirror.example/platform/sekisho",
+        ),
+        (
+            ("image.registry=mirror.example", "image.repository=registry.example/platform/sekisho"),
+            "mirror.example/platform/sekisho",
+        ),
+        (("image.repository=localhost/sekisho",), "localhost/sekisho"),
     ],
 )
 def test_images_come_from_the_registry_that_is_set(values: tuple[str, ...], image: str) -> None:
@@ -1038,6 +1084,17 @@ def test_the_notes_warn_of_a_release_in_the_default_namespace() -> None:
 )
 def test_the_notes_warn_of_one_replica(values: tuple[str, ...], warned: bool) -> None:
     assert ("WARNING: the webhook has one replica" in notes(*values)) == warned
+
+
+def test_the_notes_warn_where_no_controller_runs() -> None:
+    warning = "WARNING: the chart runs no controller"
+    assert warning not in notes()
+    assert f"{warning}. Until you run `sekisho controller` elsewhere, no certificate is made" in notes(
+        "controller.replicas=0"
+    )
+    assert f"{warning}. Until you run `sekisho controller` elsewhere, policies get no status" in notes(
+        "controller.replicas=0", *BY_SECRET
+    )
 
 
 def test_the_notes_say_what_to_do_next() -> None:

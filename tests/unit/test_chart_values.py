@@ -301,8 +301,16 @@ def test_a_misspelt_value_is_an_error(path: str) -> None:
         "webhook.dnsPolicy=ClusterLast",
         "webhook.podDisruptionBudget.maxUnavailable=0",
         "webhook.podDisruptionBudget.maxUnavailable=all",
+        "webhook.podDisruptionBudget.maxUnavailable=150%",
+        "webhook.podDisruptionBudget.minAvailable=150%",
         'webhook.extraEnv:=["TZ=UTC"]',
-        "image.registry=registry.example/platform",
+        "image.registry=https://registry.example",
+        "global.imageRegistry=registry.example/",
+        "image.repository=registry.example/",
+        "image.repository=https://registry.example/sekisho",
+        "image.repository=registry.example/Acme/sekisho",
+        "fullnameOverride=123",
+        'commonLabels:={"rbac.authorization.k8s.io/aggregate-to-edit": "true"}',
         "webhook.timeoutSeconds=0",
         "webhook.timeoutSeconds=30",
         "webhook.admitPodsUnjudged=yes",
@@ -329,7 +337,7 @@ def test_a_misspelt_value_is_an_error(path: str) -> None:
         'webhook.service.ipFamilies:=["IPv5"]',
         "webhook.podDisruptionBudget.minAvailable=none",
         "webhook.updateStrategy.maxSurge=1",
-        "webhook.terminationGracePeriodSeconds=0",
+        "webhook.terminationGracePeriodSeconds=5",
         "controller.podDisruptionBudget.maxUnavailable=0",
         'controller.extraContainers:=[{"name": "proxy"}]',
         'webhook.extraInitContainers:=[{"image": "registry.example/init"}]',
@@ -447,6 +455,17 @@ def accounts_in(*values: str) -> list[str]:
 def test_both_processes_must_have_accounts_of_their_own() -> None:
     finished = template(IMAGE, "webhook.serviceAccount.name=robot", "controller.serviceAccount.name=robot")
     assert 'must be different: "robot" would have the permissions of both' in finished.stderr
+
+
+@pytest.mark.parametrize("component", ["webhook", "controller"])
+def test_no_process_uses_the_account_of_pods_without_one(component: str) -> None:
+    finished = template(IMAGE, f"{component}.serviceAccount.name=default", f"{component}.serviceAccount.create=false")
+    assert f'{component}.serviceAccount.name must not be "default"' in finished.stderr
+
+
+def test_a_pod_in_the_nodes_network_has_no_user_namespace_of_its_own() -> None:
+    finished = template(IMAGE, "webhook.hostNetwork=true", "hostUsers=false")
+    assert "hostUsers must be true with webhook.hostNetwork" in finished.stderr
 
 
 def test_the_webhook_listens_on_two_ports() -> None:

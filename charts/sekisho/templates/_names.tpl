@@ -1,7 +1,12 @@
-{{/* Prefix of all names. At most 38 characters, so that pod names fit into a host name: "-webhook-" and a hash of 16 follow. */}}
+{{/*
+Prefix of all names. At most 38 characters, so that pod names fit into a host name: "-webhook-" and a hash of 16 follow. Names of Services
+must begin with a letter and have no dots, and Helm allows both in names of releases.
+*/}}
 {{- define "sekisho.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{ .Values.fullnameOverride }}
+{{- else if not (regexMatch "^[a-z][-a-z0-9]*$" .Release.Name) -}}
+{{ fail (printf "the release's name %q cannot be used for a Service, which must begin with a letter and have no dots: set fullnameOverride" .Release.Name) }}
 {{- else if contains "sekisho" .Release.Name -}}
 {{ .Release.Name | trunc 38 | trimSuffix "-" }}
 {{- else -}}
@@ -31,16 +36,27 @@ other one was uninstalled, `--take-ownership` takes over the definitions that it
 {{- (get .root.Values .component).serviceAccount.name | default (printf "%s-%s" (include "sekisho.fullname" .root) .component) -}}
 {{- end -}}
 
-{{/* Fails if both Deployments have the same ServiceAccount: each would have the permissions of both. */}}
+{{/*
+Fails if both Deployments have the same ServiceAccount: each would have the permissions of both. And if one has the account "default": all
+pods of the namespace without an account of their own would have its permissions.
+*/}}
 {{- define "sekisho.checkServiceAccounts" -}}
 {{- $webhook := include "sekisho.serviceAccount" (dict "root" . "component" "webhook") }}
+{{- range $component := list "webhook" "controller" }}
+{{- if eq (include "sekisho.serviceAccount" (dict "root" $ "component" $component)) "default" }}
+{{- fail (printf "%s.serviceAccount.name must not be \"default\": other pods of the namespace have this account too" $component) }}
+{{- end }}
+{{- end }}
 {{- if eq $webhook (include "sekisho.serviceAccount" (dict "root" . "component" "controller")) }}
 {{- fail (printf "webhook.serviceAccount.name and controller.serviceAccount.name must be different: %q would have the permissions of both" $webhook) }}
 {{- end }}
 {{- end -}}
 
-{{/* Fails if the webhook would listen two times on one port. */}}
-{{- define "sekisho.checkPorts" -}}
+{{/* Fails if the webhook would listen two times on one port, or if the API server would deny its pods. */}}
+{{- define "sekisho.checkNetwork" -}}
+{{- if and .Values.webhook.hostNetwork (not .Values.hostUsers) }}
+{{- fail "hostUsers must be true with webhook.hostNetwork: a pod in the node's network cannot have a user namespace of its own" }}
+{{- end }}
 {{- if eq (int .Values.webhook.port) (int .Values.webhook.metricsPort) }}
 {{- fail (printf "webhook.port and webhook.metricsPort must be different: both are %v" .Values.webhook.port) }}
 {{- end }}
@@ -49,7 +65,7 @@ other one was uninstalled, `--take-ownership` takes over the definitions that it
 {{/* The labels that Deployments select. They must never change. Takes (dict "root" $ "component" NAME). */}}
 {{- define "sekisho.selectorLabels" -}}
 app.kubernetes.io/name: sekisho
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -82,9 +98,9 @@ app.kubernetes.io/component: {{ .component }}
 
 {{- define "sekisho.ownLabels" -}}
 app.kubernetes.io/name: sekisho
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
 {{- end -}}
 

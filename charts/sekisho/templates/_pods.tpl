@@ -1,14 +1,14 @@
 {{/* The fields that both Deployments' pods share. Takes (dict "root" $ "component" NAME). */}}
 {{- define "sekisho.podSpec" -}}
-serviceAccountName: {{ include "sekisho.serviceAccount" . }}
+serviceAccountName: {{ include "sekisho.serviceAccount" . | quote }}
 automountServiceAccountToken: true
 # Otherwise the Service's variable SEKISHO_WEBHOOK_PORT=tcp://... would be read as the option --port of `sekisho webhook`.
 enableServiceLinks: false
 {{- with .root.Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .root.Values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- if not .root.Values.hostUsers }}
 hostUsers: false
@@ -71,11 +71,11 @@ volumes:
     emptyDir: {medium: Memory, sizeLimit: 16Mi}
   {{- if and (eq .component "webhook") .root.Values.webhook.clientCA.configMap }}
   - name: client-ca
-    configMap: {name: {{ .root.Values.webhook.clientCA.configMap }}}
+    configMap: {name: {{ .root.Values.webhook.clientCA.configMap | quote }}}
   {{- end }}
   {{- if and (eq .component "webhook") .root.Values.imageVerification.enabled .root.Values.imageVerification.registryCA.configMap }}
   - name: registry-ca
-    configMap: {name: {{ .root.Values.imageVerification.registryCA.configMap }}}
+    configMap: {name: {{ .root.Values.imageVerification.registryCA.configMap | quote }}}
   {{- end }}
   {{- with $own.extraVolumes }}
   {{- toYaml . | nindent 2 }}
@@ -87,7 +87,8 @@ volumes:
 {{- with .root.Values.image -}}
 {{- $repository := required "image.repository is required: the repository of the sekisho image" .repository -}}
 {{- with ($.root.Values.global).imageRegistry | default .registry }}
-{{- $repository = printf "%s/%s" . $repository }}
+{{- /* As runtimes do, the first part is taken for a registry if it has a dot or a port. */}}
+{{- $repository = printf "%s/%s" . (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $repository "") }}
 {{- end }}
 {{- $digest := ternary (printf "@%s" .digest) "" (not (empty .digest)) -}}
 image: {{ printf "%s:%s%s" $repository (.tag | default $.root.Chart.AppVersion) $digest | quote }}

@@ -10,7 +10,7 @@ clientConfig:
   {{- else }}
   service:
     name: {{ include "sekisho.fullname" .root }}-webhook
-    namespace: {{ .root.Release.Namespace }}
+    namespace: {{ .root.Release.Namespace | quote }}
     {{- if not (include "sekisho.controllerSetsPaths" .root) }}
     path: {{ $path }}
     {{- end }}
