@@ -14,9 +14,9 @@ from sekisho.cluster.owners import ObjectReference
 
 WRITE_SECONDS = (15.0, 120.0)
 """The shortest time between two writes of a series: at first, and at most; it doubles with each write."""
-_ENTRY_BYTES: Final = 600
-_SERIES_BYTES: Final = 1500
-"""Estimates of what an entry and a series take without the texts of the statement."""
+_ENTRY_BYTES: Final = 250
+_SERIES_BYTES: Final = 1000
+"""Estimates of what an entry and a series take without the texts of the statement and of references."""
 
 
 class DropReason(StrEnum):
@@ -50,7 +50,7 @@ class HeldEntry(Struct, gc=False):
     @property
     def size(self) -> int:
         """An estimate of its bytes, with its key."""
-        return _ENTRY_BYTES + text_bytes(self.first.statement)
+        return _ENTRY_BYTES + text_bytes(self.first.statement, self.first.regarding, self.first.related)
 
 
 class HeldSeries(Struct, gc=False):
@@ -136,6 +136,10 @@ class Held(Generic[H]):
             del self._bytes[namespace]
 
 
-def text_bytes(content: Statement) -> int:
-    """The bytes of a statement's texts."""
-    return sum(map(getsizeof, (content.note, *content.policies, *content.controls, *content.fixes)))
+def text_bytes(content: Statement, *references: ObjectReference | None) -> int:
+    """The bytes of the texts of a statement and of references."""
+    texts = [content.note, *content.policies, *content.controls, *content.fixes]
+    for one in references:
+        if one is not None:
+            texts += (one.api_version, one.kind, one.name, one.namespace, one.uid)
+    return sum(map(getsizeof, texts))

@@ -81,7 +81,8 @@ class EventRecorder:
         self._writes: WorkQueue[Key] = WorkQueue()
         self._written: Held[HeldSeries] = Held()
         """Those without an unwritten count; the one that happened last is the last."""
-        self._owner_buckets: OrderedDict[ObjectReference, TokenBucket] = OrderedDict()
+        self._owner_buckets: OrderedDict[int, TokenBucket] = OrderedDict()
+        """By the hash of the owner, which is small however long its names are."""
         self._log_rate = TokenBucket(5, 1 / 60)
         self._is_failing = False
         self._progress = asyncio.Event()
@@ -213,14 +214,15 @@ class EventRecorder:
             return None
         else:
             event = event_of(replace(entry.first, statement=key[1]), key[0], self._instance)
-            series = HeldSeries(event, text_bytes(key[1]), entry.observed, now)
+            series = HeldSeries(event, text_bytes(key[1], key[0], event.related), entry.observed, now)
             self._writes.put(key, key[0].namespace, urgent=True)
         self._unwritten.add(key, series)
         return series
 
     def _owner_bucket(self, owner: ObjectReference) -> TokenBucket:
-        bucket = self._owner_buckets.pop(owner, None) or TokenBucket(_OWNER_BURST, _OWNER_PER_SECOND)
-        self._owner_buckets[owner] = bucket
+        key = hash(owner)
+        bucket = self._owner_buckets.pop(key, None) or TokenBucket(_OWNER_BURST, _OWNER_PER_SECOND)
+        self._owner_buckets[key] = bucket
         if len(self._owner_buckets) > MAX_OWNERS:
             self._owner_buckets.popitem(last=False)
         return bucket

@@ -308,21 +308,26 @@ async def test_entries_are_bounded_while_the_server_is_away_and_are_written_when
     assert len(server.events) == 5
 
 
+def test_references_count_as_bytes_of_an_entry() -> None:
+    short, long = (HeldEntry(denial(name), NOW).size for name in ("a", "a" * 253))
+    assert long - short >= 252
+
+
 async def test_series_are_bounded_and_written_ones_make_room(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    series = HeldSeries(
-        event_of(denial("pod-1"), denial("pod-1").regarding, ""), text_bytes(denial("").statement), NOW, 0.0
-    )
+    first = denial("pod-00")
+    event = event_of(first, first.regarding, "")
+    series = HeldSeries(event, text_bytes(first.statement, first.regarding, event.related), NOW, 0.0)
     monkeypatch.setattr(module, "MAX_SERIES_BYTES", 5 * series.size)
     async with recording(server) as recorder:
         for number in range(20):
-            recorder.record(denial(f"pod-{number}"))
+            recorder.record(denial(f"pod-{number:02}"))
             await until(lambda: len(server.events) == number + 1)  # noqa: B023
         await until(lambda: recorder.sent == 20)
         server.status = 503
         for number in range(8):
-            recorder.record(denial(f"other-{number}"))
+            recorder.record(denial(f"new-{number:02}"))
         await until(lambda: recorder.dropped[DropReason.QUEUE] == 3)
         server.status = 0
         await until(lambda: len(server.events) == 25)
