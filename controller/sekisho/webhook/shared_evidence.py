@@ -43,6 +43,8 @@ UNSEEN: Final = timedelta(days=7)
 MAX_QUEUED: Final = 1024
 MAX_SHARED: Final = 8192
 """Objects; above it only facts that are there already are renewed."""
+MAX_SHARED_BYTES: Final = 256 << 20
+"""Of all objects: an eighth of what etcd holds by default."""
 MAX_SHARED_UNSIGNED: Final = 1024
 """Objects about images without a signature by an authority, which everyone who may push can make."""
 WRITE_SECONDS: Final = 0.02
@@ -60,11 +62,12 @@ class _Object(Struct, frozen=True, rename="camel"):
 
 
 class _Seen(Struct, frozen=True, gc=False):
-    """What is kept of an object; namespace: whose pod needed it first."""
+    """What is kept of an object; namespace: whose pod needed it first; size: in bytes, as it is read."""
 
     looked_up: datetime
     is_signed: bool
     namespace: str
+    size: int
 
 
 class _Meta(Struct, frozen=True):
@@ -129,6 +132,14 @@ class SharedEvidence:
         has_others = bool(facts.others or facts.problems)
         return has_others and unsigned + len(self._queue) < MAX_SHARED_UNSIGNED and len(present) < MAX_SHARED
 
+    def _has_bytes(self, name: str, size: int, namespace: str) -> bool:
+        """Whether an object may have this size. A namespace has at most as many bytes as it leaves free."""
+        present = self.reflector.objects
+        owner = present[name].namespace if name in present else namespace
+        others = [seen for other, seen in present.items() if other != name]
+        own = sum(seen.size for seen in others if seen.namespace == owner) if owner else 0
+        return own + size <= MAX_SHARED_BYTES - sum(seen.size for seen in others)
+
     def looked_up(self, image: str) -> datetime | None:
         """When the shared facts about registry/repository@digest were found; None where there are none that count."""
         seen = self.reflector.objects.get(name_of_image(image, self._release))
@@ -151,7 +162,7 @@ class SharedEvidence:
         spec, namespace = read.spec, intern(read.metadata.labels.get(NAMESPACE_LABEL, ""))
         self._offer(facts_of(spec), namespace)
         is_signed = bool(spec.signatures or spec.attestations or spec.platforms)
-        return _Seen(spec.looked_up, is_signed, namespace)
+        return _Seen(spec.looked_up, is_signed, namespace, len(raw))
 
     async def _write_next(self) -> bool:
         """Write the facts that are queued longest in the namespace whose turn it is; False where they must be tried
@@ -173,6 +184,10 @@ class SharedEvidence:
         metadata: dict[str, object] = {"name": name, "labels": labels}
         spec = shared(facts, facts.looked_up or self._clock())
         body = msgspec.json.encode(_Object(f"{GROUP}/{VERSION}", KIND, metadata, spec))
+        if not self._has_bytes(name, len(body), namespace):
+            if name in self.reflector.objects:  # what is there is older
+                await self._remove(name)
+            return
         if name not in self.reflector.objects:
             try:
                 await self._api.create(PATH, body)

@@ -225,6 +225,28 @@ async def test_namespace_adds_only_as_many_objects_as_it_leaves_free(
     await until(lambda: replica.namespaces == ["flood", "flood", "team", "flood"])
 
 
+async def test_namespace_adds_only_as_many_bytes_as_it_leaves_free(
+    server: EvidenceServer, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def share(number: int, namespace: str, problem: str = "") -> list[str]:
+        facts = structs.replace(SIGNED, digest=f"sha256:{number:064x}", problems=(problem,))
+        replica.sharing.share(facts, namespace)
+        await until(lambda: not replica.sharing._queue)  # noqa: SLF001
+        await until(lambda: len(replica.sharing.reflector.objects) == len(server.collection.things))
+        namespaces = (thing["metadata"]["labels"] for thing in server.collection.things.values())
+        return sorted(labels[module.NAMESPACE_LABEL] for labels in namespaces)
+
+    assert await share(0, "flood") == ["flood"]
+    (size,) = (seen.size for seen in replica.sharing.reflector.objects.values())
+    monkeypatch.setattr(module, "MAX_SHARED_BYTES", 4 * size + 64)
+    assert await share(1, "flood") == ["flood", "flood"]
+    assert await share(2, "flood") == ["flood", "flood"]
+    assert await share(3, "team") == ["flood", "flood", "team"]
+    assert await share(0, "flood", "renewed") == ["flood", "flood", "team"]
+    # Facts that have become too large are not left there as they were.
+    assert await share(0, "flood", "x" * size) == ["flood", "team"]
+
+
 async def test_namespaces_take_turns_at_writes_and_the_most_queued_lose_one(
     server: EvidenceServer, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
