@@ -159,7 +159,8 @@ def _predicate_type(read: _Statement, digest: str, predicates: Collection[str]) 
     if read.type not in _STATEMENT_TYPES:
         raise NotASignatureError(f"its statement has the type {render_value(read.type)}, not in-toto's")
     if read.predicate_type != SIGN_PREDICATE and read.predicate_type not in predicates:
-        raise NotASignatureError(f"it is an attestation, {render_value(read.predicate_type)}, not a signature")
+        unneeded = "and no policy requires this type" if predicates else "not a signature"
+        raise NotASignatureError(f"it is an attestation, {render_value(read.predicate_type)}, {unneeded}")
     if len(read.subject) > MAX_SUBJECTS:
         raise NotASignatureError(f"its statement has {len(read.subject)} subjects; the maximum is {MAX_SUBJECTS}")
     algorithm, _, value = digest.partition(":")

@@ -335,7 +335,7 @@ NOT_COUNTED: dict[str, tuple[Any, str]] = {
     ),
     "another type": (
         candidate(bundle(P256, scan_statement(scan_predicate(trivy()), predicate_type="https://spdx.dev/Document"))),
-        'it is an attestation, "https://spdx.dev/Document", not a signature',
+        'it is an attestation, "https://spdx.dev/Document", and no policy requires this type',
     ),
     "empty": (
         scanned_by(report={}, finished="0001-01-01T00:00:00Z"),
