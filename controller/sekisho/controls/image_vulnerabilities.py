@@ -242,8 +242,8 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
     age = now - scan.finished
     if age > requirement.max_age:
         return ScanProblem(f"was last scanned {_age(age)} ago, at {rfc3339(scan.finished)}")
-    found, ignored = _first_ids(_cells(scan), requirement), _first_ids([scan.ignored], requirement)
-    denied = ignored | found
+    reported, ignored = _first_ids(_cells(scan), requirement), _first_ids([scan.ignored], requirement)
+    denied = ignored | reported
     exceeded = [
         (bound, ids)
         for bound in requirement.bounds
@@ -252,7 +252,7 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
     if not denied and not exceeded:
         return None
     counts = [f"{len(ids)} {bound.name}" for bound, ids in exceeded]
-    what = list(_denied_words(list(found), [name for name in ignored if name not in found]))
+    what = list(_denied_words(list(reported), [name for name in ignored if name not in reported]))
     if counts:
         is_one = len(exceeded) == 1 and len(exceeded[0][1]) == 1
         what.append(f"{words(counts, 'and')} {'vulnerability' if is_one else 'vulnerabilities'}")
@@ -291,9 +291,9 @@ def _counting(listed: str, allowed: frozenset[str], exclusions: Exclusions) -> t
     return tuple(ids[0] for ids in tokens if not covers(allowed, ids) and not exclusions.covers(ids, allowed))
 
 
-def _denied_words(found: Sequence[str], ignored: Sequence[str]) -> Iterator[str]:
-    if found:
-        yield f"{words(found, 'and')}, which the policy denies"
+def _denied_words(reported: Sequence[str], ignored: Sequence[str]) -> Iterator[str]:
+    if reported:
+        yield f"{words(reported, 'and')}, which the policy denies"
     if ignored:
         yield f"{words(ignored, 'and')}, which the policy denies and the scanner was told to ignore"
 

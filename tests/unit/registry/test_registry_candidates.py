@@ -78,11 +78,11 @@ async def test_newest_of_very_many_attachments_and_a_signature_among_them_are_fo
     if not has_referrers:
         registry.push_fallback(image)
     find = client.referrers if has_referrers else client.fallback_referrers
-    found = await find(registry.repository, image)
-    assert found is not None
-    digests = {one.digest for one in found.descriptors}
+    referrers = await find(registry.repository, image)
+    assert referrers is not None
+    digests = {one.digest for one in referrers.descriptors}
     assert {signature, newest} <= digests
-    assert (len(digests), found.omitted) == (client_module.MAX_LISTED, count + 2 - client_module.MAX_LISTED)
+    assert (len(digests), referrers.omitted) == (client_module.MAX_LISTED, count + 2 - client_module.MAX_LISTED)
 
 
 async def test_bundle_is_found_by_the_referrers_api(registry: Registry, client: RegistryClient) -> None:
