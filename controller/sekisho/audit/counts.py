@@ -88,7 +88,8 @@ class Result(Struct, frozen=True):
     violating, denied, denied_now: how many of them, as for one owner.
     owners: those with a violating pod, or whose pods would be denied, the ones with most of the latter first.
     policies: by title; those that apply to no pod and deny no template are left out.
-    unjudged: pods that could not be judged, because they are too large, or after an error.
+    unjudged: pods and templates that could not be judged, because they or those of their namespace take too long, or
+        after an error.
     has_unverified: whether rules on images were not judged that need evidence from registries.
     """
 

@@ -1,6 +1,7 @@
 """One pass over the objects of a cluster: first what is between pods and owners, then templates, then pods."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Final
 
@@ -51,14 +52,15 @@ class Surroundings(Struct, frozen=True, eq=False):
     labels_of: the labels of a namespace; None for one that is not known, whose pods do not count where policies read
         labels.
     objects_of: what is known of a pod's namespace that changes the pods of a template.
-    start_clock: called before each pod, and gives what ends judging if that takes too long; None to never end it.
+    clock_of: the time to judge a pod of a namespace in, and what ends judging if that takes too long; raises
+        UnjudgedError where there is none left for the namespace. None to never end it.
     """
 
     now: datetime
     exempt: Container[str]
     labels_of: Callable[[str], Mapping[str, str] | None]
     objects_of: Callable[[str, Pod], NamespaceObjects]
-    start_clock: Callable[[], CheckTime] | None = None
+    clock_of: Callable[[str], AbstractContextManager[CheckTime]] | None = None
 
 
 class _Verdict(Struct, frozen=True):
@@ -250,15 +252,16 @@ class Audit:
         labels = around.labels_of(namespace) if self._policies.needs_labels else None
         if labels is None and self._policies.needs_labels:
             return None
-        context = Context(
-            self._policies,
-            namespace,
-            labels,
-            clock=lambda: around.now,
-            objects=around.objects_of(namespace, pod),
-            check_time=around.start_clock() if around.start_clock is not None else None,
-        )
-        return evaluate(pod, context, form=form, subject=creator, annotations=annotations)
+        with around.clock_of(namespace) if around.clock_of is not None else nullcontext() as check_time:
+            context = Context(
+                self._policies,
+                namespace,
+                labels,
+                clock=lambda: around.now,
+                objects=around.objects_of(namespace, pod),
+                check_time=check_time,
+            )
+            return evaluate(pod, context, form=form, subject=creator, annotations=annotations)
 
     def _titles_of(self, plan: Plan) -> tuple[str, ...]:
         """The policies with controls that a plan has."""

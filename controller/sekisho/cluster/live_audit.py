@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
@@ -17,6 +18,11 @@ logger = logging.getLogger(__name__)
 
 MAX_SECONDS_OF_POD: Final = 1.0
 """A pod that takes more CPU time to judge is counted as not judged."""
+MAX_SECONDS_OF_NAMESPACE: Final = 10.0
+"""CPU time to judge the objects of a namespace in one pass, in addition to MAX_SECONDS_OF_OBJECT for each of them. What
+is left then is counted as not judged: nobody can make the audit late for all others with a few costly objects."""
+MAX_SECONDS_OF_OBJECT: Final = 0.01
+"""Several times as much as those of most clusters take."""
 
 Progress = Callable[[int, int], None]
 """Called with the pods that were read, and how many there are as far as the API server says."""
@@ -61,14 +67,28 @@ def surroundings(
     exempt: the namespaces whose pods the API server does not send to the webhook.
     labels: those of all namespaces.
     """
-    return Surroundings(now, exempt, labels.get, objects, _clock_of_pod)
+    return Surroundings(now, exempt, labels.get, objects, Clocks().of)
 
 
-def _clock_of_pod() -> CheckTime:
-    until = time.thread_time() + MAX_SECONDS_OF_POD
+class Clocks:
+    """The CPU time that judging takes in a pass, by namespace."""
 
-    def check_time() -> None:
-        if time.thread_time() > until:
-            raise UnjudgedError(f"it takes more than {MAX_SECONDS_OF_POD:g} s")
+    def __init__(self) -> None:
+        self._left: dict[str, float] = {}
 
-    return check_time
+    @contextmanager
+    def of(self, namespace: str) -> Iterator[CheckTime]:
+        """The time to judge one pod in; gives what raises UnjudgedError when it is over. Raises it if there is none."""
+        left = self._left.get(namespace, MAX_SECONDS_OF_NAMESPACE) + MAX_SECONDS_OF_OBJECT
+        if left < 0:
+            raise UnjudgedError("its namespace has taken too much CPU time in this pass")
+        began = time.thread_time()
+
+        def check_time() -> None:
+            if time.thread_time() - began > MAX_SECONDS_OF_POD:
+                raise UnjudgedError(f"it takes more than {MAX_SECONDS_OF_POD:g} s")
+
+        try:
+            yield check_time
+        finally:
+            self._left[namespace] = left - (time.thread_time() - began)

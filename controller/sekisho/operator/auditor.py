@@ -128,7 +128,14 @@ class Auditor:
         audit = Audit(policies, promotions_of(rules.policies), around, max_violations=8)
         if len(policies):
             await read_objects(self._api, audit)
-        return await asyncio.to_thread(audit.result)
+        result = await asyncio.to_thread(audit.result)
+        if result.unjudged:
+            logger.warning(
+                "%d objects that run or have a pod template do not count in this audit: they are too large, or judging "
+                "those of their namespace takes too long",
+                result.unjudged,
+            )
+        return result
 
     def _namespaces_changed(self, namespaces: Mapping[str, Labels]) -> None:
         """Begin a pass if a namespace that may have pods has other labels now."""
