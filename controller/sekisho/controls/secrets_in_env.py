@@ -113,6 +113,9 @@ _TOKENS: Final = (
 _TOKEN: Final = re.compile(rf"\s*+(?:[Bb]earer\s++)?+(?:{'|'.join(f'({form})' for _, form in _TOKENS)})", re.ASCII)
 """Possessive: a value may be megabytes of spaces, after each of which all forms would be tried."""
 _PRIVATE_KEY: Final = "PRIVATE KEY-----"
+_PIECE_LENGTH: Final = 64 * 1024
+"""What is searched in one call, during which no other thread runs; longer only where no URL begins in between."""
+_URL: Final = "://"
 _PASSWORD_IN_URL: Final = re.compile(r"://[^\s/?#:@]*:([^\s/?#@]+)@")
 _REFERENCE: Final = re.compile(r"\s*+\$\([-._A-Za-z0-9]++\)\s*+")
 _NO_SECRETS: Final = frozenset({"", "true", "false"})
@@ -216,9 +219,21 @@ def _kind_of_token(value: str) -> str | None:
         return _TOKENS[token.lastindex - 1][0]
     if _PRIVATE_KEY in value:
         return "a private key"
-    if any(not url[1].startswith("$(") for url in _PASSWORD_IN_URL.finditer(value)):
+    if any(not url[1].startswith("$(") for piece in _pieces(value) for url in _PASSWORD_IN_URL.finditer(piece)):
         return "a URL with a password"
     return None
+
+
+def _pieces(value: str) -> Iterator[str]:
+    """A value in pieces that begin like URLs: no URL with a password has another beginning in it."""
+    start = value.find(_URL)
+    while start >= 0:
+        end = start + _PIECE_LENGTH
+        following = -1 if end >= len(value) else value.rfind(_URL, start + 1, end)
+        if following < 0 and end < len(value):
+            following = value.find(_URL, max(end - len(_URL), start + 1))
+        yield value[start:following] if following >= 0 else value[start:]
+        start = following
 
 
 def _references(ref: ContainerRef, variables: Sequence[EnvVar]) -> Iterator[Finding]:

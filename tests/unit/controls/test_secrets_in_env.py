@@ -5,11 +5,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 
 from sekisho import admission
 from sekisho.admission import Decision, UnjudgedError
 from sekisho.controls import CONTROLS, NEWEST
+from sekisho.controls import secrets_in_env as module
 from sekisho.controls.secrets_in_env import MAX_NAME_LENGTH, MAX_VARIABLES, SecretsInEnv
 from sekisho.findings import Finding
 from sekisho.pods import container_refs
@@ -144,6 +147,21 @@ def test_long_values_do_not_keep_a_pod_from_being_judged() -> None:
     pod = env("A", "x" * 100_000)
     body = json.dumps(review({"spec": {"template": pod}}, kind=DEPLOYMENT, resource=DEPLOYMENTS)).encode()
     assert admission.decode(body).defect is None
+
+
+@given(st.text("://ab@ $(", max_size=60), st.integers(1, 9))
+def test_a_value_in_pieces_has_the_same_urls(value: str, length: int) -> None:
+    whole = [url[0] for url in module._PASSWORD_IN_URL.finditer(value)]  # noqa: SLF001
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_PIECE_LENGTH", length)
+        pieces = list(module._pieces(value))  # noqa: SLF001
+    assert [url[0] for piece in pieces for url in module._PASSWORD_IN_URL.finditer(piece)] == whole  # noqa: SLF001
+
+
+def test_a_long_value_is_not_searched_in_one_call() -> None:
+    pieces = list(module._pieces("://a:b" * 500_000 + "://a:b@"))  # noqa: SLF001
+    assert max(map(len, pieces)) <= 64 * 1024
+    assert module._kind_of_token("://a:b" * 500_000 + "://a:b@") == "a URL with a password"  # noqa: SLF001
 
 
 def test_variable_with_a_name_that_is_too_long_to_be_compared_is_a_finding() -> None:
