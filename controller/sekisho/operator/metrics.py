@@ -1,6 +1,6 @@
 """The controller's metrics."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 
@@ -11,11 +11,11 @@ from prometheus_client import (
     Gauge,
     ProcessCollector,
     disable_created_metrics,
-    generate_latest,
 )
+from prometheus_client.core import Metric
 
 from sekisho.operator.audit_metrics import AuditMetrics
-from sekisho.telemetry.families import ProcessFamilies
+from sekisho.telemetry.families import ProcessFamilies, rendered
 
 
 class Subject(StrEnum):
@@ -107,4 +107,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """The metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return rendered(self.families())
+
+    def families(self) -> Sequence[Metric]:
+        """All metrics as they are now."""
+        return list(self._registry.collect())

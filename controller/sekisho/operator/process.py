@@ -62,7 +62,7 @@ async def run(options: Options, clock: Clock | None = None) -> int:
     api = await ApiClient.connect(options.kubeconfig)
     try:
         # A process that waits for the Lease is ready: it would lead at once.
-        health = Health(metrics.render, stalled=progress.why_stalled)
+        health = Health(metrics.families, stalled=progress.why_stalled)
         async with serve_probes(options.metrics_bind_address, options.metrics_port, health):
             _listen_for_signals(stop)
             return await _run_elected(api, options, metrics, progress, stop, clock)

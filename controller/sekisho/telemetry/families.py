@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from sekisho.telemetry import logs
 
@@ -24,6 +26,21 @@ def gauges(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[
     for key, value in values.items():
         family.add_metric(key, value)
     return family
+
+
+class _Collected(Collector):
+    """Families that were collected already."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def rendered(families: Iterable[Metric]) -> bytes:
+    """Families in Prometheus' text format. Another thread may do it, as it reads nothing that changes."""
+    return generate_latest(_Collected(families))
 
 
 class ProcessFamilies:

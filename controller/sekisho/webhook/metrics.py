@@ -5,13 +5,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import HistogramMetricFamily, Metric
 
 from sekisho.admission import Decision, Outcome, Violation
 from sekisho.pods import POD_TEMPLATES
 from sekisho.policies import Enforcement
-from sekisho.telemetry.families import ProcessFamilies, counters
+from sekisho.telemetry.families import ProcessFamilies, counters, rendered
 from sekisho.webhook.recent_counts import RecentCounts
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -98,7 +98,11 @@ class Metrics:
 
     def render(self) -> bytes:
         """All metrics, in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return rendered(self.families())
+
+    def families(self) -> Sequence[Metric]:
+        """All metrics as they are now."""
+        return list(self._registry.collect())
 
     def collect(self) -> Iterable[Metric]:
         """What prometheus_client calls."""

@@ -243,7 +243,7 @@ class Process:
         self._metrics.add_source(
             lambda: [gauges("sekisho_webhook_ready", "1 while /readyz answers 200, else 0.", (), {(): not missing()})]
         )
-        health = web.ServerRunner(HttpServer(Health(self._metrics.render, missing).handle))
+        health = web.ServerRunner(HttpServer(Health(self._metrics.families, missing).handle))
         runner = web.ServerRunner(
             HttpServer(self._handler, answer=self._shell.answer_at_once, is_known=self._shell.is_known),
             shutdown_timeout=FINISH_SECONDS,
