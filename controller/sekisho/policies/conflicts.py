@@ -21,6 +21,8 @@ from sekisho.policies.types import ClusterPodPolicy, PodPolicy
 MAX_VALUE_LENGTH: Final = 80
 MAX_COMPARED: Final = 4096
 """Pairs of patterns; policies with more are taken to apply to the same namespace."""
+MAX_CACHED_LENGTH: Final = 1024
+"""Characters of the values of defaults whose comparison is cached: tenants choose these values, and change them."""
 
 
 class Field(NamedTuple):
@@ -75,7 +77,6 @@ def conflicts_between(one: Defaulting, other: Defaulting) -> Iterator[tuple[Conf
         yield (prevails, yields) if first is one else (yields, prevails)
 
 
-@lru_cache(maxsize=4096)
 def _contrary(fields: tuple[Field, ...], others: tuple[Field, ...], across: bool) -> tuple[tuple[Field, Field], ...]:
     """The pairs of fields with different values. Cached, because many policies have the same defaults.
 
@@ -84,12 +85,20 @@ def _contrary(fields: tuple[Field, ...], others: tuple[Field, ...], across: bool
     """
     if fields == others:
         return ()
+    length = sum(len(field.value) for field in (*fields, *others))
+    return (_cached_pairs if length <= MAX_CACHED_LENGTH else _pairs)(fields, others, across)
+
+
+def _pairs(fields: tuple[Field, ...], others: tuple[Field, ...], across: bool) -> tuple[tuple[Field, Field], ...]:
     return tuple(
         (field, other)
         for field in fields
         for other in others
         if field.key == other.key and field.value != other.value and (across or field.level == other.level)
     )
+
+
+_cached_pairs: Final = lru_cache(maxsize=1024)(_pairs)
 
 
 def may_meet(one: Defaulting, other: Defaulting) -> bool:

@@ -11,6 +11,7 @@ from sekisho.policies import ClusterPodPolicy, PodPolicy, compile_policy
 from sekisho.policies.conflicts import (
     Conflicts,
     Field,
+    _cached_pairs,
     _contrary,
     conflicts_between,
     defaulting_of,
@@ -172,3 +173,17 @@ def test_conflicts_of_a_policy_are_bounded_and_in_the_order_of_names() -> None:
     for number in reversed(range(100)):
         book.update(str(number), cluster(f"p-{number:02}", {"pod": {"securityContext": {"runAsUser": number}}}))
     assert [conflict.policy for conflict in book.of("50")] == [f"p-{number:02}" for number in range(MAX_CONFLICTS)]
+
+
+@pytest.mark.parametrize(("length", "is_kept"), [(10, True), (1024, False)])
+def test_old_versions_of_long_defaults_are_not_kept(length: int, *, is_kept: bool) -> None:
+    def annotated(value: str) -> Any:
+        return {"pod": {"annotations": {"a": value}}}
+
+    _cached_pairs.cache_clear()
+    conflicts = Conflicts()
+    conflicts.update("cluster", cluster("all", annotated("other")))
+    for version in "abc":
+        conflicts.update("own", namespaced("p", "shop", annotated(version * length)))
+        assert [conflict.policy for conflict in conflicts.of("own")] == ["all"]
+    assert (_cached_pairs.cache_info().currsize > 0) is is_kept
