@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from sekisho.admission import LimitRange, LimitRangeItem, NamespaceObjects, ServiceAccount, limit_range
 from sekisho.cluster.api import ApiClient
+from sekisho.cluster.names import is_subdomain
 from sekisho.cluster.reflector import Reflector
 from sekisho.pods import LocalObjectReference, Pod, service_account_of
 
@@ -69,7 +70,9 @@ def decode_service_account(raw: bytes, *, keeps_pull_secrets: bool = False) -> S
     decoded = _service_account_decoder.decode(raw)
     mounts_token = decoded.automount_service_account_token is not False
     if keeps_pull_secrets and decoded.image_pull_secrets:
-        return ServiceAccount(None if mounts_token else False, decoded.image_pull_secrets[:MAX_PULL_SECRETS])
+        # No Secret has another name, and the API server does not bound the length of names here.
+        secrets = tuple(secret for secret in decoded.image_pull_secrets if is_subdomain(secret.name))
+        return ServiceAccount(None if mounts_token else False, secrets[:MAX_PULL_SECRETS])
     return None if mounts_token else _WITHOUT_TOKEN
 
 

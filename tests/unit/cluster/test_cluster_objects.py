@@ -174,3 +174,10 @@ def test_ten_thousand_of_each_need_little_memory() -> None:
         assert tracemalloc.get_traced_memory()[0] < MAX_BYTES
     finally:
         tracemalloc.stop()
+
+
+def test_pull_secrets_of_an_account_with_names_that_no_secret_has_are_not_kept() -> None:
+    secrets = [{"name": "x" * 254}] * 9 + [{"name": "login"}]
+    account = decode_service_account(json.dumps({"imagePullSecrets": secrets}).encode(), keeps_pull_secrets=True)
+    assert account is not None
+    assert [secret.name for secret in account.image_pull_secrets] == ["login"]
