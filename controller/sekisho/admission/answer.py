@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.admission.bounds import MAX_FINDINGS, MAX_NAMESPACE_LENGTH
+from sekisho.admission.bounds import MAX_FINDINGS
 from sekisho.admission.changed_images import with_images
 from sekisho.admission.context import Clock, Context
 from sekisho.admission.defaults import defaults_for
@@ -306,8 +306,6 @@ def _without_judging(review: Review) -> Outcome | None:
             return errored(review, "the request has no object")
         if not review.namespace:
             return errored(review, "the request names no namespace")
-        if len(review.namespace) > MAX_NAMESPACE_LENGTH:
-            return errored(review, "the name of its namespace is longer than any namespace's")
         return None
     kind = ".".join(part for part in (review.kind.kind, review.kind.group) if part) or "an object without a kind"
     return errored(

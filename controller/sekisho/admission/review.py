@@ -11,7 +11,14 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from sekisho.admission import wire
-from sekisho.admission.bounds import body_excess, needs_counting, pod_excess, unknown_containers, workload_excess
+from sekisho.admission.bounds import (
+    MAX_NAMESPACE_LENGTH,
+    body_excess,
+    needs_counting,
+    pod_excess,
+    unknown_containers,
+    workload_excess,
+)
 from sekisho.admission.unchanged import is_unchanged
 from sekisho.documents.duplicates import deny_duplicates
 from sekisho.errors import SekishoError
@@ -138,7 +145,8 @@ _decoder = msgspec.json.Decoder(_Envelope)
 _bare_decoder = msgspec.json.Decoder(_BareEnvelope)
 MAX_HEAD_BYTES: Final = 4096
 """The start of a body in which its uid is searched where the body is not decoded."""
-_UID = re.compile(rb'"uid"\s*:\s*"([0-9A-Za-z-]{1,64})"')
+_UID = re.compile(rb'"uid"\s*+:\s*+"([0-9A-Za-z-]{1,64})"')
+_LONG_NAMESPACE: Final = "the name of its namespace is longer than any namespace's"
 
 
 def decode(body: bytes) -> Review:
@@ -150,6 +158,13 @@ def decode(body: bytes) -> Review:
 
     Only an object before an update may be over a bound of objects. Then it is left out, and excuses nothing.
     """
+    review = _decoded(body)
+    if len(review.namespace or "") <= MAX_NAMESPACE_LENGTH:
+        return review
+    return structs.replace(review, namespace=None, defect=review.defect or _LONG_NAMESPACE)
+
+
+def _decoded(body: bytes) -> Review:
     excess = body_excess(body)
     if excess:
         if is_unchanged(body):
@@ -166,7 +181,7 @@ def decode_head(body: bytes) -> Review:
     try:
         head = _bare_decoder.decode(body).request
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        uid = _UID.search(body)
+        uid = _UID.search(body, 0, MAX_HEAD_BYTES)  # API servers write it first
         if uid is None:
             raise MalformedReviewError(_reason_of(error)) from None
         return Review(uid=uid[1].decode())  # whether it is a review is left to `decode`, which takes longer

@@ -212,8 +212,7 @@ def waivers_of_defaults(plan: Plan, pod: Pod, context: Context, now: datetime) -
     controls = {default.control for default in plan.defaults}
     return [
         waiver
-        for waivers in by_policy.values()
-        for waiver in waivers
+        for waiver in dict.fromkeys(chain.from_iterable(by_policy.values()))  # each may name many policies
         if now < waiver.expires
         and not waiver.values  # a default is for an unset field, which has no value
         and not controls.isdisjoint(waiver.controls)

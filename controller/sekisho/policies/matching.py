@@ -1,8 +1,10 @@
 """Which pods a policy applies to."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
+
+from msgspec import Struct
 
 from sekisho.documents import Problem
 from sekisho.globs import glob_matches
@@ -31,8 +33,20 @@ class Subject(Protocol):
         """The name that the API server authenticated."""
 
     @property
-    def groups(self) -> Sequence[str] | None:
+    def groups(self) -> Collection[str] | None:
         """The user's groups; None for none."""
+
+
+class KnownSubject(Struct, frozen=True):
+    """A subject whose groups can be compared with those of many policies: a user may have thousands."""
+
+    username: str
+    groups: frozenset[str]
+
+    @classmethod
+    def of(cls, subject: Subject) -> "KnownSubject":
+        """The same subject."""
+        return cls(subject.username, frozenset(subject.groups or ()))
 
 
 Labels = Mapping[str, str]

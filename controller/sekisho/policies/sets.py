@@ -19,7 +19,7 @@ from sekisho.policies.authorities import CompiledAuthority, ImageAuthority, comp
 from sekisho.policies.catalogs import ImageCatalog, compile_catalog
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
 from sekisho.policies.index import NamespaceIndex
-from sekisho.policies.matching import Subject
+from sekisho.policies.matching import KnownSubject, Subject
 from sekisho.policies.plans import Plan, PlanCache
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy
 from sekisho.policies.waiver_index import WaiverIndex
@@ -43,6 +43,7 @@ class _Selection(Struct, frozen=True, eq=False):
     def of(self, pod: Pod | None, subject: Subject | None) -> tuple[CompiledPolicy, ...]:
         """Those that apply to a pod of the namespace."""
         pod = pod or Pod()
+        subject = subject and KnownSubject.of(subject)
         return tuple(
             policy for policy in self.policies if policy.selects_pod is None or policy.selects_pod(pod, subject)
         )

@@ -349,6 +349,55 @@ def test_name_of_a_namespace_is_bounded() -> None:
     """What is computed for a namespace is kept by its name, which a client of the port can make up."""
     for length, decision in ((64, Decision.ERROR), (63, Decision.ALLOW)):
         assert outcomes(review_body(restricted_pod(), namespace="n" * length))[1].decision is decision
+    for operation in ("CREATE", "DELETE"):
+        assert (
+            admission.decode(review_body(restricted_pod(), namespace="n" * 64, operation=operation)).namespace is None
+        )
+
+
+def test_uid_of_a_large_request_that_cannot_be_read_is_searched_in_little_time() -> None:
+    body = b'{"request":{"namespace":5,"x":[' + b'"uid"' + b" " * (8 << 20) + b"]}}"
+    began = time.thread_time()
+    with pytest.raises(MalformedReviewError):
+        admission.decode_head(body)
+    assert time.thread_time() - began < 0.05
+
+
+def test_a_waiver_of_many_policies_is_compared_with_a_pod_one_time() -> None:
+    spec = {
+        "policies": [f"p{number}" for number in range(64)],
+        "controls": ["runAsNonRoot"],
+        "expires": "2099-01-01T00:00:00Z",
+        "reason": "x",
+    }
+    waivers = [
+        msgspec.convert(
+            {"metadata": {"name": f"w{n}"}, "spec": spec | {"match": {"names": [f"*{m}*{n}" for m in range(245)]}}},
+            PolicyWaiver,
+        )
+        for n in range(10)
+    ]
+    policy_set = PolicySet.of([RESTRICTED, *waivers])
+    review = admission.decode(review_body(pod(*plain(1))))
+    admission.mutate(review, policy_set, {}, lambda: datetime(2030, 1, 1, tzinfo=UTC))
+    began = time.thread_time()
+    admission.mutate(review, policy_set, {}, lambda: datetime(2030, 1, 1, tzinfo=UTC))
+    assert time.thread_time() - began < 0.03
+
+
+def test_many_groups_of_a_user_are_compared_with_many_policies_in_little_time() -> None:
+    excluded = {"match": {"excludeSubjects": {"groups": ["system:masters"]}}, "controls": {"privileged": {}}}
+    policy_set = PolicySet.of(
+        msgspec.convert({"metadata": {"name": f"p{number}"}, "spec": excluded}, ClusterPodPolicy)
+        for number in range(1000)
+    )
+    user = {"username": "jo", "groups": [f"g{number}" for number in range(8500)]}
+    review = admission.decode(review_body(restricted_pod(), userInfo=user))
+    assert review.pod is not None
+    policy_set.plan("shop", {}, review.pod, review.user_info)
+    began = time.thread_time()
+    assert policy_set.is_planned("shop", {}, review.pod, review.user_info)
+    assert time.thread_time() - began < 0.03
 
 
 @pytest.mark.parametrize(("name", "mounts", "place"), [("i" * 4097, 2000, "spec.containers[0].image"), ("i", 2000, "")])
