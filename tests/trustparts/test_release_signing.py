@@ -1,6 +1,8 @@
 """The step of the release workflow that signs, by the real cosign, with a Sigstore on loopback, not the public one."""
 
+import hashlib
 import os
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -12,7 +14,9 @@ from tests.trustparts.registries import Registry
 from tests.trustparts.sigstore import RELEASE, Sigstore
 from tests.trustparts.test_keyless_signatures import is_signed, real
 
-WORKFLOW = Path(__file__).parents[2] / ".github" / "workflows" / "release.yml"
+ROOT = Path(__file__).parents[2]
+WORKFLOW = ROOT / ".github" / "workflows" / "release.yml"
+PAGE = ROOT / "SECURITY.md"
 
 
 def signing(digest: str) -> str:
@@ -25,7 +29,20 @@ def signing(digest: str) -> str:
     return commands.replace("${{ steps.image.outputs.digest }}", digest)
 
 
-def test_the_release_workflow_signs_the_image_and_the_checksums(
+def verifying(image: str, issuer: str) -> str:
+    """The commands of the page that verify a release, for an image and an issuer on loopback."""
+    (block,) = re.findall(r"^```console\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    commands = re.sub(r"^\$ ", "", block, flags=re.MULTILINE)
+    (identity,) = re.findall(r"^identity=(\S+)$", commands, re.MULTILINE)
+    assert identity.startswith("https://github.com/OWNER/sekisho/.github/workflows/release.yml@refs/tags/v")
+    (public,) = re.findall(r"^issuer=(\S+)$", commands, re.MULTILINE)
+    (published,) = re.findall(r"^cosign verify (\S+) ", commands, re.MULTILINE)
+    for shown, used in ((identity, RELEASE), (public, issuer), (published, image)):
+        commands = commands.replace(shown, used)
+    return commands
+
+
+def test_the_release_workflow_signs_the_image_and_the_checksums_as_the_security_policy_verifies_them(
     sigstore: Sigstore, cosign: Cosign, distribution: Registry, repository_name: str, tmp_path: Path
 ) -> None:
     image = distribution.push_image(repository_name)
@@ -33,7 +50,8 @@ def test_the_release_workflow_signs_the_image_and_the_checksums(
     assert not is_signed(image, distribution, release)
     sums = tmp_path / "dist" / "SHA256SUMS"
     sums.parent.mkdir()
-    sums.write_text(f"{'0' * 64}  sekisho.tgz\n")
+    (sums.parent / "sekisho.tgz").write_bytes(b"chart")
+    sums.write_text(f"{hashlib.sha256(b'chart').hexdigest()}  sekisho.tgz\n")
 
     services = shlex.join(sigstore.keyless(RELEASE))
     here = f"cosign() {{ command {shlex.quote(str(cosign.binary))} $1 {services} ${{@:2}}; }}\n"
@@ -43,6 +61,10 @@ def test_the_release_workflow_signs_the_image_and_the_checksums(
     assert done.returncode == 0, done.stderr
 
     assert is_signed(image, distribution, release)
-    trusted = ("--trusted-root", str(sigstore.trusted_root), "--certificate-identity", RELEASE)
-    bundle = ("--bundle", f"{sums}.sigstore.json", "--certificate-oidc-issuer", sigstore.issuer)
-    cosign.run("verify-blob", *trusted, *bundle, str(sums))
+    trusted = f"--trusted-root {shlex.quote(str(sigstore.trusted_root))}"
+    here = f"cosign() {{ command {shlex.quote(str(cosign.binary))} $1 {trusted} ${{@:2}}; }}\n"
+    shown = verifying(f"{image.repository}@{image.digest}", sigstore.issuer)
+    command = ("bash", "-euo", "pipefail", "-c", here + shown)
+    done = subprocess.run(command, cwd=sums.parent, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "sekisho.tgz: OK" in done.stdout

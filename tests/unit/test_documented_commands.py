@@ -15,6 +15,7 @@ COMMAND = re.compile(
     r"^(\$ .*|(apt-get|cosign|curl|docker|git|helm|kubectl|make|pip|(\.venv/bin/)?(python|sekisho)) .*)$", re.MULTILINE
 )
 BY_OTHER_TESTS = {
+    "SECURITY.md": "tests/trustparts/test_release_signing.py",
     "docs/cli.md": "tests/unit/cli/cli_page.py",
     "docs/denials.md": "tests/docs.py",
     "docs/scanned-images.md": "tests/trustparts/test_scans.py",
