@@ -23,7 +23,7 @@ from tests.controlplane.kubectl import CommandError, Kubectl
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.ports import choose_ports, start_component
 from tests.controlplane.processes import ProcessId, alive, identify, listeners, send
-from tests.controlplane.supervisor import read_state
+from tests.controlplane.supervisor import Mode, State, read_state
 from tests.controlplane.waiting import wait_until
 
 SOON = 30.0
@@ -245,8 +245,14 @@ def test_processes_act_as_the_accounts_of_the_chart(cluster: Cluster) -> None:
 
 def test_up_repairs_what_died_and_down_leaves_nothing(binaries: Binaries, tmp_path: Path) -> None:
     folder = tmp_path / "cluster"
+    (folder / "etcd").mkdir(parents=True)
+    (folder / "etcd" / "half").touch()
+    ended = State(ProcessId(os.getpid(), started=0), Mode.BARE)
+    (folder / "state.json").write_bytes(msgspec.json.encode(ended))
     first = controlplane(folder, "up", "--bare")
     assert first.returncode == 0, first.stderr
+    assert "beginning anew" in first.stderr + first.stdout
+    assert not (folder / "etcd" / "half").exists()
     assert f"export KUBECONFIG={folder}/kubeconfig" in first.stdout
     assert controlplane(folder, "status").returncode == 0
     state = read_state(folder)
@@ -271,6 +277,20 @@ def test_up_repairs_what_died_and_down_leaves_nothing(binaries: Binaries, tmp_pa
     assert not any(map(alive, (last.supervisor, *last.processes.values())))
     assert not folder.exists()
     assert controlplane(folder, "down").returncode == 0
+
+
+def test_sekisho_that_ended_starts_again_by_itself(binaries: Binaries, tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    first = controlplane(folder, "up")
+    assert first.returncode == 0, first.stderr
+    try:
+        before = read_state(folder)
+        assert before
+        os.kill(before.processes["sekisho-controller"].pid, signal.SIGKILL)
+        wait_until(lambda: (read_state(folder) or before).checks > before.checks, SOON, "it is repaired")
+        assert controlplane(folder, "status").returncode == 0
+    finally:
+        assert controlplane(folder, "down").returncode == 0
 
 
 def test_recycled_process_id_is_not_taken_for_the_process(bare_plane: ControlPlane) -> None:

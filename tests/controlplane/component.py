@@ -13,7 +13,7 @@ from tests.controlplane.lifeline import lifeline
 from tests.controlplane.processes import listeners
 from tests.controlplane.waiting import DeadlineError, wait_until
 
-READY_IN = 90.0
+READY_IN = 180.0
 _STOP_IN = 20.0
 _TAIL = 8192
 

@@ -9,7 +9,7 @@ import msgspec
 
 from tests.controlplane.component import base_environment
 
-_TIMEOUT = 60.0
+_TIMEOUT = 120.0
 SHORT_LIVED = {"GOGC": "off"}
 """For commands in Go: they end before their memory matters, and collecting garbage is a fifth of their CPU time."""
 

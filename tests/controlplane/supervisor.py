@@ -28,8 +28,10 @@ from tests.trustparts.authority import write_server_tls
 from tests.trustparts.build import odd_registry_binary, trust_binaries
 from tests.trustparts.odd import OddRegistry, start_odd_registry
 
-_READY_IN = 240.0
+_READY_IN = 480.0
 _STOP_IN = 90.0
+_LOOK_EVERY = 2.0
+"""Seconds between two looks at Sekisho's processes: one that ended starts again, as a kubelet would have it."""
 _KEYS = ("release-key", "scanner-key", "ci-key")
 """The Secrets with keys that the documentation makes."""
 _MADE = (
@@ -84,12 +86,15 @@ def up(folder: Path, say: Callable[[str], None], mode: Mode) -> None:
         state = read_state(folder)
         if state and alive(state.supervisor):
             if state.mode != mode:
-                raise SupervisorError(f"it is up {state.mode}: run `down` first")
+                raise SupervisorError(f"it is up {state.mode}: run `make down` first")
             say("it is up: checking it")
             shown = len(_lines(folder))
             send(state.supervisor, signal.SIGHUP)
             _wait_checked(folder, state, shown, say)
         else:
+            if state and not state.checks:  # Helm does not go on with a release that was half installed
+                say("the last attempt did not come up: beginning anew")
+                _remove(folder)
             _wait_checked(folder, _start(folder, mode), 0, say)
 
 
@@ -105,16 +110,20 @@ def down(folder: Path) -> bool:
                     end(process, _STOP_IN)
         except DeadlineError as error:
             raise SupervisorError(str(error)) from error
-        for name in _MADE:
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        _remove(folder)
         if not any(folder.iterdir()):
             folder.rmdir()
     return True
 
 
+def _remove(folder: Path) -> None:
+    for name in _MADE:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def supervise(folder: Path, mode: Mode) -> None:
-    """Be the supervisor: run the control plane until SIGTERM, repair it at each SIGHUP; exit 1 when that fails."""
+    """Be the supervisor: run the control plane until SIGTERM and repair it; exit 1 when that fails."""
     sys.stdin.read()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     signal.signal(signal.SIGTERM, _exit)
@@ -139,7 +148,7 @@ def supervise(folder: Path, mode: Mode) -> None:
                 parts = (registry.component,) if registry else ()
                 state = _checked(state, (*parts, *plane.components, *(sekisho.components if sekisho else ())))
                 _write(folder, state)
-                signal.sigwaitinfo({signal.SIGHUP})
+                _wait_for_repair(sekisho)
                 plane.repair()
                 if registry and not registry.component.ready:
                     registry.component.restart()
@@ -157,6 +166,13 @@ def supervise(folder: Path, mode: Mode) -> None:
         say(str(error))
         _write(folder, msgspec.structs.replace(state, phase="failed"))
         sys.exit(1)
+
+
+def _wait_for_repair(sekisho: Sekisho | None) -> None:
+    """Return at a SIGHUP, and when a process of Sekisho has ended."""
+    processes = sekisho.components if sekisho else ()
+    while not signal.sigtimedwait({signal.SIGHUP}, _LOOK_EVERY) and all(one.running for one in processes):
+        pass
 
 
 def _registry(folder: Path, say: Callable[[str], None]) -> OddRegistry:
