@@ -1,7 +1,7 @@
 """Finds archaic and unclear words in texts, and says what to write instead.
 
 `python -m tools.plain_english` checks what users read: the documentation, the chart and the string literals of the
-product's code. It also checks what maintainers read: docstrings, comments and the names of functions in all code.
+product's code. It also checks what maintainers read: docstrings, comments and names in all code.
 It prints each finding with its file and line, and exits with 1 if there are any.
 """
 
@@ -77,6 +77,10 @@ WORDS: Final = (
     ),
     Word(r"(?<!there )(is|are|was|were) no (?!longer|more|one|such)\w+", "is not a; are not"),
 )
+NAMES: Final = frozenset(
+    ("anew", "asked", "chosen", "dressed", "each", "found", "given", "lends", "looks", "most", "told", "tried", "twice")
+)
+"""What no variable, parameter, attribute, function or class may be called: it does not say what the thing is."""
 EXCEPTIONS: Final = (
     "connection refused",
     "refused connection",
@@ -85,6 +89,7 @@ EXCEPTIONS: Final = (
 
 _ALONE: Final = tuple(re.compile(rf"\b(?:{word.pattern})\b", re.I) for word in WORDS)
 _WORD: Final = re.compile("|".join(pattern.pattern for pattern in _ALONE), re.I)
+_NAME: Final = re.compile(rf"\b_*(?:{'|'.join(sorted(NAMES))})\b(?:\s*[:=,)(]|\s+in\b)|\bdef _*of_")
 _EXCEPTION: Final = re.compile("|".join(map(re.escape, EXCEPTIONS)), re.I)
 
 
@@ -128,6 +133,23 @@ def words_of_code(source: str) -> Iterator[tuple[int, str]]:
                 yield first.lineno, ast.get_docstring(node, clean=False) or ""
 
 
+def bad_names(source: str) -> Iterator[Finding]:
+    """The names that Python code declares or assigns and that do not say what the thing is."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                if name.lstrip("_").startswith("of_"):
+                    yield Finding(node.lineno, name, "what the function returns")
+            case ast.ClassDef(name=name) | ast.arg(arg=name):
+                pass
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                pass
+            case _:
+                continue
+        if name.strip("_") in NAMES:
+            yield Finding(node.lineno, name, "a name that says what the thing is")
+
+
 def check(root: Path) -> Iterator[str]:
     """One line for each finding in the files below `root`."""
     for path in _files(root, PROSE):
@@ -136,6 +158,8 @@ def check(root: Path) -> Iterator[str]:
     product = _files(root, CODE)
     for path in _files(root, ALL_CODE):
         source = path.read_text()
+        for finding in bad_names(source) if _NAME.search(source) else ():
+            yield _line(path.relative_to(root), finding.line, finding)
         if not _WORD.search(re.sub(r"[\s_]", " ", source)):  # parsing each file takes seconds
             continue
         texts = {*words_of_code(source), *(literals(source) if path in product else ())}

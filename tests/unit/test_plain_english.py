@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.plain_english import ROOT, WORDS, Word, check, findings
+from tools.plain_english import ROOT, WORDS, Word, bad_names, check, findings
 
 
 def words(text: str) -> list[str]:
@@ -54,6 +54,23 @@ def words(text: str) -> list[str]:
 def test_a_word_to_avoid_is_reported_and_a_similar_text_is_not(bad: str, good: str) -> None:
     assert len(words(bad)) >= 1
     assert words(good) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        ("found = 1", "findings = 1"),
+        ("for each in pods: pass", "for pod in pods: pass"),
+        ("def judge(given: int) -> None: pass", "def judge(seconds: int) -> None: pass"),
+        ("self._looks = 1", "self._polls = 1"),
+        ("def of_pod(): pass", "def of(): pass"),
+        ("class told: pass", "@given(st.text())\ndef test(): pass"),
+        ("(most, x) = 1, 2", "call(most=1)"),
+    ],
+)
+def test_a_name_that_does_not_say_what_the_thing_is_is_reported(bad: str, good: str) -> None:
+    assert len(list(bad_names(bad))) == 1
+    assert list(bad_names(good)) == []
 
 
 @pytest.mark.parametrize("word", WORDS, ids=lambda word: word.pattern)

@@ -260,11 +260,11 @@ def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int | None = None) -> bytes:
     body = bytearray()
-    most = MAX_ANSWER_BYTES if max_bytes is None else max_bytes
+    limit = MAX_ANSWER_BYTES if max_bytes is None else max_bytes
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > most:
-            raise AnswerTooLarge(f"{response.url.path}: an answer of over {most} bytes")
+        if len(body) > limit:
+            raise AnswerTooLarge(f"{response.url.path}: an answer of over {limit} bytes")
     return bytes(body)
 
 
