@@ -15,7 +15,6 @@ Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Iterator, Sequence, Set
-from fractions import Fraction
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct, structs
@@ -40,10 +39,17 @@ from sekisho.controls.resource_bounds import (
     ratios_of,
     verify_resources,
 )
+from sekisho.controls.resource_requests import (
+    Requested,
+    has_room_for,
+    is_at_most,
+    is_requested_above,
+    is_zero,
+    requested_of,
+)
 from sekisho.findings import FieldPath, Finding, set_to
 from sekisho.pods import ContainerKind, ContainerRef, Pod
 from sekisho.pods import Resources as PodResources
-from sekisho.quantities import QuantityError, parse_quantity
 
 
 class MaxQuantity(Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,15 +123,8 @@ class _Rules(Struct, frozen=True):
         """The requests, or the limits without those that mean no limit."""
         amounts: Amounts | None = None if resources is None else getattr(resources, self.key)
         if amounts and self.key is AmountsField.LIMITS:
-            return {name: amount for name, amount in amounts.items() if name not in UNLIMITED or not _is_zero(amount)}
+            return {name: amount for name, amount in amounts.items() if name not in UNLIMITED or not is_zero(amount)}
         return amounts or {}
-
-
-class _Requested(Struct, frozen=True):
-    """What the containers of a pod request of a resource: together, and the most of one; None if none requests it."""
-
-    total: Fraction
-    highest: Fraction | None
 
 
 def _check(parameters: Resources, _minor: int) -> Check:
@@ -148,7 +147,7 @@ def _check(parameters: Resources, _minor: int) -> Check:
         pod_requests, pod_limits = requests.amounts(resources), limits.amounts(resources)
         of_pod = [(requests, pod_requests), (limits, pod_limits)]
         findings: list[Finding] = []
-        requested: dict[str, _Requested | None] = {}
+        requested: dict[str, Requested | None] = {}
         for rules, pod_amounts in of_pod:
             findings += _pod_above_maximum(rules, pod_amounts, resources, containers, requested)
             findings += below_minimum(rules.key, rules.minima, pod_amounts, ("spec",), frozenset(), None)
@@ -180,7 +179,7 @@ def _container_findings(rules: _Rules, pod_amounts: Amounts, ref: ContainerRef) 
 def _is_set(rules: _Rules, name: str, own: Amounts, pod_amounts: Amounts) -> bool:
     """Whether the container or the pod sets an amount; a request of 0 reserves nothing, so it sets none."""
     amounts = [of[name] for of in (own, pod_amounts) if name in of]
-    return any(rules.key is AmountsField.LIMITS or not _is_zero(amount) for amount in amounts)
+    return any(rules.key is AmountsField.LIMITS or not is_zero(amount) for amount in amounts)
 
 
 def _ratios_of_container(
@@ -205,7 +204,7 @@ def _unset(rules: _Rules, ref: ContainerRef, names: Set[str], missing: Sequence[
         name = maximum.resource
         if name in UNLIMITED and name not in names and name not in rules.required:
             allowed, fix = f"at most {maximum.text}", f"set it to at most {maximum.text}"
-            if _is_requested_above(maximum, ref.container.resources):
+            if is_requested_above(maximum, ref.container.resources):
                 yield _not_set(rules, ref, name, allowed, f"{fix}, and lower the request to it", None)
             else:
                 yield _not_set(rules, ref, name, allowed, fix, maximum.text)
@@ -228,7 +227,7 @@ def _not_set(rules: _Rules, ref: ContainerRef, name: str, allowed: str, fix: str
 def _above_maximum(rules: _Rules, amounts: Amounts, ref: ContainerRef) -> Iterator[Finding]:
     resources = ref.container.resources
     for maximum in _exceeded(rules, amounts):
-        too_low = rules.key is AmountsField.LIMITS and _is_requested_above(maximum, resources)
+        too_low = rules.key is AmountsField.LIMITS and is_requested_above(maximum, resources)
         yield _too_high(rules, amounts, maximum, ref.path, "the request" if too_low else "", ref)
 
 
@@ -237,18 +236,18 @@ def _pod_above_maximum(
     amounts: Amounts,
     resources: PodResources | None,
     containers: Sequence[ContainerRef],
-    known: dict[str, _Requested | None],
+    known: dict[str, Requested | None],
 ) -> Iterator[Finding]:
     """The findings on the pod's own amounts. `known` gets what the containers request, by resource."""
     for maximum in _exceeded(rules, amounts):
         name = maximum.resource
         if name not in known:
-            known[name] = _requested(containers, name)
+            known[name] = requested_of(containers, name)
         with_it = ""
-        if rules.key is AmountsField.LIMITS and _is_requested_above(maximum, resources):
-            has_room = _has_room_for(known[name], maximum, AmountsField.REQUESTS)
+        if rules.key is AmountsField.LIMITS and is_requested_above(maximum, resources):
+            has_room = has_room_for(known[name], maximum, AmountsField.REQUESTS)
             with_it = "the request" if has_room else "the request and the containers' requests"
-        elif not _has_room_for(known[name], maximum, rules.key):
+        elif not has_room_for(known[name], maximum, rules.key):
             with_it = "the containers' requests"
         yield _too_high(rules, amounts, maximum, ("spec",), with_it)
 
@@ -256,7 +255,7 @@ def _pod_above_maximum(
 def _exceeded(rules: _Rules, amounts: Amounts) -> Iterator[Bound]:
     for maximum in rules.maxima:
         amount = amounts.get(maximum.resource)
-        if amount is not None and not _is_at_most(str(amount), maximum.quantity):
+        if amount is not None and not is_at_most(str(amount), maximum.quantity):
             yield maximum
 
 
@@ -280,59 +279,6 @@ def _too_high(
         change=None if with_it else set_to(field, maximum.text),
         about=about,
     )
-
-
-def _has_room_for(requested: _Requested | None, maximum: Bound, key: AmountsField) -> bool:
-    """Whether the API server accepts the maximum for the pod as a whole beside the requests of its containers.
-
-    It rejects a container's limit above the pod's, and requests of containers above the pod's together. Limits can be
-    lowered to the maximum, but not below a request.
-    """
-    if requested is None:
-        return False
-    largest = requested.highest if key is AmountsField.LIMITS else requested.total
-    return largest is None or largest <= maximum.quantity
-
-
-def _requested(containers: Sequence[ContainerRef], resource: str) -> _Requested | None:
-    """What the containers request of a resource; None where an amount is not a quantity.
-
-    Init containers count like the others: that is too much at most.
-    """
-    numerators: dict[int, list[int]] = {}  # by denominator: to add fractions one by one is slow
-    for ref in containers:
-        resources = ref.container.resources
-        if resources is not None and ref.kind is not ContainerKind.EPHEMERAL:
-            amount = (resources.requests or {}).get(resource)
-            if amount is not None:
-                try:
-                    exact = parse_quantity(str(amount))
-                except QuantityError:
-                    return None
-                numerators.setdefault(exact.denominator, []).append(exact.numerator)
-    sums = (Fraction(sum(values), denominator) for denominator, values in numerators.items())
-    largest = [Fraction(max(values), denominator) for denominator, values in numerators.items()]
-    return _Requested(sum(sums, Fraction()), max(largest, default=None))
-
-
-def _is_requested_above(maximum: Bound, resources: PodResources | None) -> bool:
-    """Whether the request is above the maximum; the API server rejects a limit that is below the request."""
-    requested = (resources.requests or {}).get(maximum.resource) if resources is not None else None
-    return requested is not None and not _is_at_most(str(requested), maximum.quantity)
-
-
-def _is_zero(amount: str | int | float) -> bool:
-    try:
-        return parse_quantity(str(amount)) == 0
-    except QuantityError:
-        return False
-
-
-def _is_at_most(amount: str, maximum: Fraction) -> bool:
-    try:
-        return parse_quantity(amount) <= maximum
-    except QuantityError:
-        return False
 
 
 def _verify(parameters: Resources) -> None:
