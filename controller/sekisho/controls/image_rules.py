@@ -259,6 +259,8 @@ def _not_newest(rule: ImageRule, reference: Reference, facts: ImageFacts, trust:
     if unusable:
         return Fault(f"is not verified: {unusable}", _REPAIR)
     changed = unread_authorities(rule.names, facts, trust)
+    if changed and not may_connect(reference, trust):
+        return _registry_not_named(rule, reference)
     return _outdated(changed, facts, Lookup(reference, (*rule.names, *rule.others))) if changed else None
 
 

@@ -389,6 +389,9 @@ def test_no_older_scan_counts_until_those_by_a_new_authority_are_read() -> None:
     pending = judged(known, either)
     assert "still being verified, because ImageAuthority other changed" in message(pending)
     assert pending.lookups
+    trust = Trust(AUTHORITIES, {NAME: known}, NOW, registries=())
+    unnamed = evaluate(pod(), Context(PolicySet.of([either]), "shop", {}, trust=trust, clock=lambda: NOW))
+    assert (unnamed.is_denied, unnamed.lookups) == (True, ())
     assert not judged(facts(scanned_by()), either).violations
 
 
