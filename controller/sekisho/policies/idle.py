@@ -8,7 +8,7 @@ from msgspec import Struct
 from sekisho.controls import CONTROLS, Level, Parameters
 from sekisho.findings import words
 from sekisho.policies.compilation import CompiledPolicy
-from sekisho.policies.matching import requirements, selects_names
+from sekisho.policies.matching import pattern_cost, requirements, selects_names
 from sekisho.policies.selectors import LabelSelector, LabelSelectorRequirement, Match, PodMatch, SelectorOperator
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy, PodPolicySpec
 from sekisho.policies.waivers import WaiverMatch
@@ -24,6 +24,9 @@ _EVERYBODY: Final = frozenset({"system:authenticated", "system:unauthenticated"}
 """Groups: every user is in one of them."""
 _MAX_NAMED: Final = 3
 """Namespaces that a clause names; it counts the others."""
+_MAX_COMPARED: Final = 50_000
+"""The cost of comparing names of namespaces with patterns, as `pattern_cost` gives it: about a microsecond each. Of a
+policy with more it is not said that it matches no pod."""
 
 
 REQUIRES_NOTHING: Final = (
@@ -83,6 +86,9 @@ def _why_no_namespaces(match: Match, exempt: Collection[str]) -> str | None:
     if clause is not None:
         return clause
     has_name, names_by_label = selects_names(match.namespaces), _named_by(selector)
+    patterns = [name for name in (*(match.namespaces or ()), *(match.exclude_namespaces or ())) if "*" in name]
+    if (len(match.namespaces or ()) + len(names_by_label)) * pattern_cost(patterns) > _MAX_COMPARED:
+        return None
 
     def is_selected(name: str) -> bool:
         return "*" in name or not names_by_label or name in names_by_label
