@@ -308,8 +308,8 @@ def _judge(
 
     groups: authorities, of each of which an attestation must pass.
     """
-    no_vex = _no_vex(kind.vex, facts, trust)
-    vex = [] if no_vex else list(_by(facts, VEX_PREDICATES, kind.vex, trust))
+    no_vex = _no_vex(kind.vex, facts, trust) if kind.vex else ""
+    vex = list(_by(facts, VEX_PREDICATES, kind.vex, trust)) if kind.vex and not no_vex else []
     for names, judge in product(groups, kind.judges):
         usable = [name for name in names if name not in unusable]
         problem = judge([*_by(facts, kind.predicates, usable, trust), *vex], names, trust.now)
