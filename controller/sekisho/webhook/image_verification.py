@@ -24,6 +24,8 @@ MAX_ADMITTED_WAIT: Final = 0.5
 TAGS_SHARE: Final = 0.33
 """The share of the API server's timeout for defaults that a pod waits for the digests of tags."""
 
+_OF_UNKNOWN_SENDERS: Final = "(unknown senders)"
+"""What their look-ups count for; no namespace has such a name."""
 _WITHOUT_VERDICT: Final = frozenset({Decision.ALLOW, Decision.PATCH})
 """The decisions of the mutating webhook. The validating one denies a pod that needs look-ups, or has notes about it."""
 
@@ -52,6 +54,7 @@ class ImageVerification:
     """Verifies images; see `Verification`, whose methods these are.
 
     pull_secrets_of: the pod's own pull Secrets that a review's images are looked up with; None for none.
+    counts_for: the namespace that all look-ups count for; None for that of each review.
     """
 
     def __init__(
@@ -61,12 +64,20 @@ class ImageVerification:
         tags: Tags,
         clock: Callable[[], datetime],
         pull_secrets_of: Callable[[Review], PodPullSecrets | None] = lambda review: None,
+        counts_for: str | None = None,
     ) -> None:
         self._authorities = authorities
         self._evidence = evidence
         self._tags = tags
         self._clock = clock
         self._pull_secrets_of = pull_secrets_of
+        self._counts_for = counts_for
+
+    def for_unknown_senders(self) -> "ImageVerification":
+        """The same for reviews that the API server did not send."""
+        return ImageVerification(
+            self._authorities, self._evidence, self._tags, self._clock, self._pull_secrets_of, _OF_UNKNOWN_SENDERS
+        )
 
     def trust(self, policies: PolicySet, review: Review) -> Trust:
         """What is known now."""
@@ -89,7 +100,7 @@ class ImageVerification:
         says that the image is still being verified. The user of a template is not held up for a warning: its pods
         come later, and find what was started.
         """
-        namespace, secrets = outcome.review.namespace or "", self._pull_secrets_of(outcome.review)
+        namespace, secrets = self._counts_for or outcome.review.namespace or "", self._pull_secrets_of(outcome.review)
         if isinstance(trust.evidence, EvidenceView) and trust.evidence.due:
             self._evidence.start(map(parse, trust.evidence.due), namespace, secrets)
         references = [lookup.reference for lookup in outcome.lookups]

@@ -46,6 +46,8 @@ MAX_REVIEWS: Final = 1000
 """Reviews that wait for a namespace's labels; past it, each is denied unjudged."""
 MAX_FINDINGS_AT_ONCE: Final = 1000
 """By all policies together, of a review that is judged at once, about 10 us each. With more it is judged apart."""
+MAX_FETCHES_FOR_UNKNOWN_SENDERS: Final = 8
+"""Of the labels of namespaces that are not known: most of MAX_FETCHES is left to the API server's reviews."""
 _MAX_LARGE_WAIT: Final = 1.0
 """Seconds that a large review may wait for look-ups about its images, as all other large ones wait for it."""
 _LATE: Final = "judging took longer than the API server waits"
@@ -170,6 +172,7 @@ class PodReviews:
     namespaces: None without a cluster; then policies that select labels cannot be judged.
     objects_for: the objects of a namespace that will change a template's pod; none are known without a cluster.
     verification: of images, for policies with rules on signatures; with None these deny what they apply to.
+    max_fetches: reviews that wait at the same time for the labels of a namespace that is not known.
     on_outcome: called with each outcome whose decision is in `reported`, and each in which a waiver was used.
     """
 
@@ -183,6 +186,7 @@ class PodReviews:
         reported: frozenset[Decision] = DENIALS,
         objects_for: Callable[[str, Pod], NamespaceObjects] = lambda namespace, pod: NO_OBJECTS,
         verification: Verification | None = None,
+        max_fetches: int = MAX_REVIEWS,
     ) -> None:
         self._enforced = enforced
         self._clock = clock
@@ -192,6 +196,8 @@ class PodReviews:
         self._reported = reported
         self._objects_for = objects_for
         self._verification = verification
+        self._max_fetches = max_fetches
+        self._fetching = 0
         self._waiting = 0
         self._large = _Apart("large-reviews")
         self._planned = _Apart("plans")
@@ -214,7 +220,8 @@ class PodReviews:
             lambda outcome: None,
             frozenset(),
             self._objects_for,
-            self._verification,
+            None if self._verification is None else self._verification.for_unknown_senders(),
+            MAX_FETCHES_FOR_UNKNOWN_SENDERS,
         )
 
     def close(self) -> None:
@@ -369,11 +376,16 @@ class PodReviews:
         labels = self._namespaces.known(namespace)
         if labels is not None:
             return labels
+        if self._fetching >= self._max_fetches:
+            raise UnknownNamespaceError("too many namespaces are being looked up at the same time")
+        self._fetching += 1
         try:
             async with asyncio.timeout(deadline.remaining):
                 return await self._namespaces.fetch(namespace)
         except TimeoutError:
             raise UnknownNamespaceError("the cluster did not answer in time") from None
+        finally:
+            self._fetching -= 1
 
 
 def _internal_error(review: Review) -> Outcome:

@@ -24,3 +24,9 @@ class Verification(Protocol):
         Returns whether to judge again.
         """
         ...
+
+    def for_unknown_senders(self) -> "Verification":
+        """The same for reviews that the API server did not send: what they look up counts for one namespace, whatever
+        namespaces they are about, and so leaves room for the look-ups of all others.
+        """
+        ...

@@ -31,6 +31,7 @@ from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review_body
 from tests.unit.images.signing import OTHER_P256, P256, PrivateKey, bundle, pem, statement
 from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
 from tests.unit.registry.test_registry_authentication import answering
+from tests.unit.waiting import until
 
 
 class Site:
@@ -183,6 +184,23 @@ async def test_image_that_another_rule_denies_is_not_looked_up(site: Site) -> No
     outcome = await site.create(site.image(P256))
     assert outcome.decision is Decision.DENY
     assert site.registry.requests == []
+
+
+async def test_look_ups_of_unknown_senders_count_for_one_namespace(site: Site) -> None:
+    image = site.image(P256)
+    release = site.hold_referrers(image)
+    reviews = site.reviews().for_unknown_senders(site.metrics)
+    assert isinstance(site.verification, ImageVerification)
+    running = site.verification._evidence._by_namespace  # noqa: SLF001
+    body = review_body(pod(image), namespace="shop")
+    answer = reviews.validate(body, Deadline(time.perf_counter(), 30.0))
+    assert not isinstance(answer, bytes)
+    waiting = asyncio.create_task(answer)
+    await until(lambda: bool(running))
+    assert list(running) == ["(unknown senders)"]
+    release.set()
+    assert b'"allowed":true' in await waiting
+    reviews.close()
 
 
 async def test_image_of_another_registry_is_not_looked_up(site: Site) -> None:

@@ -405,6 +405,22 @@ class SlowNamespaces:
         return {"tier": "prod"}
 
 
+async def test_reviews_of_unknown_senders_look_few_namespaces_up_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_FETCHES_FOR_UNKNOWN_SENDERS", 2)
+    namespaces, part = SlowNamespaces(), "0123456789abcdef" * 2
+    async with serving_reviews(policy(match=TIER), namespaces=namespaces, path_secret=part) as served:
+        unknown = [asyncio.create_task(served.allowed(review(pod(GOOD), namespace=f"n{n}"))) for n in range(2)]
+        await until(lambda: namespaces.waiting == 2)
+        assert "too many namespaces" in await served.message(review(pod(GOOD), namespace="n2"))
+        known = asyncio.create_task(served.send(review(pod(GOOD), namespace="n3"), f"/validate/{part}?timeout=3s"))
+        await until(lambda: namespaces.waiting == 3)
+        namespaces.gate.set()
+        assert await asyncio.gather(*unknown) == [True, True]
+        assert (await known)[1]["response"]["allowed"]
+
+
 async def test_labels_of_the_namespace_decide_and_unknown_ones_are_a_denial() -> None:
     namespaces = SlowNamespaces()
     async with serving_reviews(policy(match=TIER), namespaces=namespaces) as served:
