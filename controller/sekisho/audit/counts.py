@@ -41,9 +41,9 @@ class OwnerAudit(Struct):
         return self.template_denied_by is not None and not self.pods
 
     def count_denied(self, policies: Sequence[str], pods: int = 1, *, is_now: bool) -> None:
-        """Count pods that these policies would deny, or none for no policies.
+        """Add `pods` to the counts of denied pods; does nothing if `policies` is empty.
 
-        is_now: whether what the policies do today denies them.
+        is_now: whether the policies deny them today, without being promoted.
         """
         if policies:
             self.denied += pods

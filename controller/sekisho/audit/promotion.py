@@ -32,7 +32,10 @@ class Promotions:
         return tuple(titles if self._only is None else filter(self._only.__contains__, titles))
 
     def denying(self, violation: Violation) -> tuple[str, ...]:
-        """The policies of a violation that count and deny the pod then, in the order of the violation."""
+        """The policies that would deny the pod for a violation if they were promoted, in the violation's order.
+
+        Only those that count, as `counted` says.
+        """
         if violation.enforcement == Enforcement.DENY:
             return self.counted(violation.policies)
         if not self._lenient:

@@ -64,7 +64,7 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def baseline_of(results: Iterable[Checked], folder: Path) -> Baseline:
-    """The findings of a run, as a baseline in a folder knows them."""
+    """The findings of a run, counted; their files are relative to `folder`."""
     return Counter(known_finding(checked, located, folder) for checked in results for located in checked.violations)
 
 

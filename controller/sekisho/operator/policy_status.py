@@ -1,4 +1,4 @@
-"""Keeps the status of every policy and waiver up to date, by all of them and by the replicas' reports."""
+"""Keeps the status of every policy, waiver, authority and catalog up to date, by them and by the replicas' reports."""
 
 import asyncio
 import logging
@@ -57,10 +57,10 @@ MAX_RETRY_SECONDS: Final = 300.0
 class StatusKeeper:
     """Keeps statuses up to date while `run` runs; for the leader only, which writes Events as `identity`.
 
-    Call `changed` and `deleted` for each policy and waiver. `service` is the webhook's Service in `namespace`: a pod to
-    which it sends reviews counts as a replica even while it does not report. Empty when there is no Service.
-    `exempt` are the namespaces whose pods the API server does not send to the webhook. `sources` are what authorities
-    are read from; None where images are not verified.
+    Call `changed` and `deleted` for each policy, waiver, authority and catalog. `service` is the webhook's Service in
+    `namespace`: a pod to which it sends reviews counts as a replica even while it does not report. Empty when there is
+    no Service. `exempt` are the namespaces whose pods the API server does not send to the webhook. `sources` are what
+    authorities are read from; None where images are not verified.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class StatusKeeper:
         """When statuses were last computed or written, by the monotonic clock."""
 
     def changed(self, body: Mapping[str, Any]) -> None:
-        """Take in a policy or a waiver as it is now."""
+        """Take in a policy, waiver, authority or catalog as it is now."""
         uid = body["metadata"]["uid"]
         known = self._records.get(uid)
         try:
@@ -128,13 +128,13 @@ class StatusKeeper:
             self._wake.set()
 
     def deleted(self, uid: str) -> None:
-        """Forget a policy or a waiver."""
+        """Forget a policy, waiver, authority or catalog that was deleted."""
         self._forget(uid)
         self._wake.set()
         self._rules_changed()
 
     def on_rules_changed(self, call: Callable[[], None]) -> None:
-        """Call this whenever a policy or a waiver has another generation, or was deleted."""
+        """Call this whenever one of the objects has another generation, or was deleted."""
         self._rules_changed = call
 
     async def rules(self) -> Audited:
@@ -150,7 +150,7 @@ class StatusKeeper:
             self._wake.set()
 
     def await_lists(self, count: int) -> None:
-        """Write no status before so many calls of `listed`: it depends on all policies and waivers."""
+        """Write no status before `count` calls of `listed`: it depends on all policies and waivers."""
         self._missing_lists = count
         self._has_policies.clear()
 
@@ -254,11 +254,11 @@ class StatusKeeper:
         self._metrics.show_catalogs(catalog_numbers(catalog, view.now) for catalog in catalogs)
         await self._warn_of_replicas(view)
         expired = forgotten(self._replicas, computed)[:BATCH]
-        removals = self._count(await asyncio.gather(*map(self._remove_lease, expired)), 0)
+        failed_removals = self._count(await asyncio.gather(*map(self._remove_lease, expired)), 0)
         failures = 0
         for batch in self._stale_batches(view):
             writes = (self._write(record, status, view.now) for record, status in batch)
-            failures += self._count(await asyncio.gather(*writes), removals + failures)
+            failures += self._count(await asyncio.gather(*writes), failed_removals + failures)
             self.progressed_at = time.monotonic()
             if self._wake.is_set() and time.monotonic() - computed > RECOMPUTE_SECONDS:
                 break

@@ -75,7 +75,7 @@ class Record(Struct, frozen=True):
 
 
 def read_record(body: Mapping[str, Any], known: Record | None, exempt: Collection[str] = EXEMPT_NAMESPACES) -> Record:
-    """Read a policy or a waiver from the API's JSON.
+    """Read a policy, waiver, authority or catalog from the API's JSON.
 
     exempt: the namespaces whose pods the API server does not send to the webhook.
     known: what was last read of the same object; None for a new one. Returned as it is when `body` is not newer.
