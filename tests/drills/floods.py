@@ -8,11 +8,11 @@ leave of it.
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.controlplane.replicas import REVIEWS_PORT, SERVING_NAME, Replica
 from tests.controlplane.waiting import DeadlineError, wait_until
@@ -31,15 +31,18 @@ MAX_SLOWER: Final = 2.0
 _SOON: Final = 30.0
 _ENDS_IN: Final = 300.0
 _LARGE_PODS: Final = 40
+_ROUNDS: Final = 2
+"""How often each of the largest pods is sent."""
 _WARM: Final = 300
 """Pods that are created before anything is measured."""
 
 
 def floods(site: Site, names: Sequence[str] = tuple(FLOODS), large_pods: int = _LARGE_PODS) -> str:
-    """Floods of connections, bodies, images, labels, policies and large pods, one after the other."""
+    """Floods of connections, bodies, images, labels, policies, large pods and dry runs, one after the other."""
     senders: dict[str, Callable[[], None]] = {name: partial(_send, site, name) for name in names}
     if large_pods:
         senders["large_pods"] = partial(_create_large, site, large_pods)
+        senders["largest_dry_runs"] = partial(_dry_run_largest, site)
     notes: list[str] = []
     faults: list[str] = []
     with site.traffic() as traffic:
@@ -125,23 +128,56 @@ def _sender(name: str, replica: Replica) -> subprocess.Popen[bytes]:
 
 def _create_large(site: Site, count: int) -> None:
     """Create pods of 500 containers that violate nearly everything, in a namespace of their own. Raises DrillError."""
-    namespace = f"{site.namespace}-large"
-    labels = {"drills": "yes"}
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
+    containers = [{"name": f"x{number}", "image": "evil.example/x"} for number in range(500)]
+    spec = {"containers": containers, "hostNetwork": True}
+    with _tenant(site, "large") as path:
+        for _ in range(count):
+            _must_be_denied(site, path, _pod(spec))
+
+
+def _dry_run_largest(site: Site) -> None:
+    """Dry-run the largest pods that the API server accepts, whose reviews a webhook accepts too. Raises DrillError.
+
+    One after the other: the API server decodes them on the machine that the replicas share with it.
+    """
+    image = "registry.example/team/app:1.0"
+    containers = [{"name": f"x{number}"} for number in range(15_000)]
+    mounts = [{"name": f"v{number}", "mountPath": f"/{number}"} for number in range(20_000)]
+    volumes = [{"name": f"v{number}", "hostPath": {"path": f"/{number}"}} for number in range(20_000)]
+    largest: list[dict[str, Any]] = [
+        {"containers": [{"name": "x", "image": image, "securityContext": {"capabilities": {"add": [""] * 780_000}}}]},
+        {"containers": containers},
+        {"containers": [{"name": "x", "image": image, "volumeMounts": mounts}], "volumes": volumes},
+        {"containers": [{"name": "x", "image": "r.io/" + "a/" * 1_250_000}]},
+    ]
+    with _tenant(site, "largest") as path:
+        for spec in largest * _ROUNDS:
+            _must_be_denied(site, f"{path}?dryRun=All", _pod(spec))
+
+
+@contextmanager
+def _tenant(site: Site, name: str) -> Iterator[str]:
+    """A namespace that the drills' policy applies to; gives the path of its pods."""
+    namespace = f"{site.namespace}-{name}"
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"drills": "yes"}}}
     site.must("POST", "/api/v1/namespaces", body)
     account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
     wait_until(lambda: site.plane.call("GET", account).status == 200, _SOON, "the namespace has its account")
-    containers = [{"name": f"x{number}", "image": "evil.example/x"} for number in range(500)]
-    spec = {"containers": containers, "hostNetwork": True}
-    metadata = {"name": "large", "annotations": {"a": "x" * 200_000}}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     try:
-        for _ in range(count):
-            answer = site.plane.call("POST", f"/api/v1/namespaces/{namespace}/pods", pod, timeout=_SOON)
-            if answer.status == 201:
-                site.counts.violating_admitted += 1
-                raise DrillError("a large pod was admitted that violates the policy")
-            if b"denied the request" not in answer.body:
-                raise DrillError(f"a large pod got no verdict: {answer.status} {answer.body[:300]!r}")
+        yield f"/api/v1/namespaces/{namespace}/pods"
     finally:
         site.plane.call("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+def _pod(spec: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"name": "large", "annotations": {"a": "x" * 200_000}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _must_be_denied(site: Site, path: str, pod: dict[str, Any]) -> None:
+    answer = site.plane.call("POST", path, pod, timeout=_SOON)
+    if answer.status == 201:
+        site.counts.violating_admitted += 1
+        raise DrillError("a large pod was admitted that violates the policy")
+    if b"denied the request" not in answer.body:
+        raise DrillError(f"a large pod got no verdict: {answer.status} {answer.body[:300]!r}")
