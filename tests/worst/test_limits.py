@@ -28,6 +28,7 @@ from tests.worst.schema import ENTRY, growable, struct_schema
 DEAREST = ("hostPathVolumes", "resourceClaims", "sysctls", "secretsInEnv")
 """The controls that compared most; `make worst` tries all."""
 BASELINE = {"metadata": {"name": "baseline"}, "spec": {"podSecurityStandard": {"level": "baseline"}}}
+ONE_CONTROL = {"metadata": {"name": "privileged"}, "spec": {"controls": {"privileged": {}}}}
 ATTEMPTS = 3
 COUNTS = (256, 140, 80, 40, 20, 8, 3, 1)
 
@@ -68,10 +69,13 @@ def test_no_review_that_is_judged_at_once_holds_the_loop(control: str, policies:
         assert least(enforced, "validate", body).loop <= MAX_LOOP_SECONDS
 
 
-@pytest.mark.parametrize(("sidecars", "names", "others"), [(4, 250, 450), (38, 256, 470)])
-def test_resources_of_sidecars_take_no_more_than_a_review_may(sidecars: int, names: int, others: int) -> None:
+@pytest.mark.parametrize("policy", [BASELINE, ONE_CONTROL], ids=["baseline", "one control"])
+@pytest.mark.parametrize(("sidecars", "names", "others"), [(4, 250, 450), (8, 256, 1), (38, 256, 470)])
+def test_resources_of_sidecars_take_no_more_than_a_review_may(
+    policy: Any, sidecars: int, names: int, others: int
+) -> None:
     body = review_body(template_of_sidecars(sidecars, names, others), kind=DEPLOYMENT, resource=DEPLOYMENTS)
-    enforced = PolicySet.of([msgspec.convert(BASELINE, ClusterPodPolicy)])
+    enforced = PolicySet.of([msgspec.convert(policy, ClusterPodPolicy)])
     assert not least(enforced, "validate", body).faults
 
 

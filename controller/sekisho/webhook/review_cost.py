@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sekisho.admission import Review
+from sekisho.pods import Pod
 from sekisho.policies import PolicySet
 from sekisho.remembered import begin_trial, end_trial
 
@@ -24,6 +25,8 @@ _MAX_EXEMPTIONS: Final = 10_000
 _MAX_PATTERNS: Final = 10_000
 """The cost of the patterns that a namespace is compared with, as `pattern_cost` gives it; about 1 us each. With more,
 what applies to it is selected apart."""
+_MAX_RESOURCES: Final = 500
+"""Requests and limits of all containers where a review is judged at once; those of a template take about 45 us each."""
 _MAX_FEW_POLICIES: Final = 50
 """In the whole cluster. With more, even a pod with few containers is judged at once only if its own policies cost
 little. With more that may apply to a namespace, a plan is computed apart, which takes about 0.1 ms for each."""
@@ -67,9 +70,17 @@ def is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[str
         plan = policies.plan(namespace, labels, review.pod, review.user_info if review.is_pod else None)
     finally:
         end_trial(keep=False)
-    if size * plan.cost > MAX_SMALL_PRODUCT:
+    if size * plan.cost > MAX_SMALL_PRODUCT or _resources(review) > _MAX_RESOURCES:
         return False
     return has_few_containers or review.containers * plan.cost <= MAX_SMALL_WORK
+
+
+def _resources(review: Review) -> int:
+    """The requests and limits of all containers."""
+    spec = (review.pod or Pod()).spec
+    containers = (*(spec.containers or ()), *(spec.init_containers or ()), *(spec.ephemeral_containers or ()))
+    resources = [container.resources for container in containers if container.resources is not None]
+    return sum(len(one.requests or ()) + len(one.limits or ()) for one in resources)
 
 
 def _has_many_exemptions(review: Review, policies: PolicySet) -> bool:
