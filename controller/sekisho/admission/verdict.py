@@ -175,7 +175,7 @@ def judge_evidence(
         left_out |= {path for path, name, image in _images(pod) if (name, image) in known}
     pod = with_time_checks(pod, context.check_time)
     catalogs = context.policies.catalogs_at(context.clock)
-    unsigned: list[Violation] = []
+    by_evidence: list[Violation] = []
     begin_findings(context.max_findings if context.max_findings < MAX_FINDINGS else None)
     try:
         for step in steps:
@@ -184,12 +184,12 @@ def judge_evidence(
             if context.check_time is not None:
                 context.check_time()
             faults = step.evidence_check(pod, containers, left_out, context.trust, catalogs)
-            if len(violations) + len(unsigned) + len(faults) * len(step.required_by) > MAX_FINDINGS:
+            if len(violations) + len(by_evidence) + len(faults) * len(step.required_by) > MAX_FINDINGS:
                 raise _too_many("pod")
-            unsigned += [_by_evidence(fault, requirement) for fault in faults for requirement in step.required_by]
+            by_evidence += [_by_evidence(fault, requirement) for fault in faults for requirement in step.required_by]
     finally:
         end_findings()
-    return unsigned
+    return by_evidence
 
 
 def _by_evidence(fault: ImageFinding, by: Requirement) -> Violation:

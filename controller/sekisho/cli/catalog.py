@@ -102,7 +102,7 @@ def add(
 @_NAME
 @click.option("--reason", required=True, help="Why, such as CVE-2026-1234; denials show it.")
 def withdraw(file: Path, image: str, name: str | None, reason: str) -> None:
-    """Withdraw an image in the ImageCatalog in FILE: policies that name the catalog deny it with the reason.
+    """Mark an image as withdrawn in the ImageCatalog in FILE. Policies that name the catalog then deny it.
 
     IMAGE is REPOSITORY@DIGEST, or the pattern of an entry by signatures. An image that has no entry gets one. FILE is
     changed in place, as by `add`.

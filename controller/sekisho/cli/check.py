@@ -109,7 +109,8 @@ def check(**values: Any) -> None:
     """Check manifests against policies, as the webhook does.
 
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input, for instance from `helm
-    template`. The exit code is 0 if every pod would be admitted, 1 if some would be denied, 2 for bad input.
+    template`. The exit code is 0 if every pod would be admitted, 1 if some would be denied or --fail-on says so, 2 for
+    bad input.
     """
     wanted = _Options(judging=JudgingOptions.taken_from(values), **values)
     known = _baseline(wanted)

@@ -376,7 +376,10 @@ def tag_lookup_fault(reference: Reference, names: tuple[str, ...], fix: str, tru
 
 
 def may_connect(reference: Reference, trust: Trust) -> bool:
-    """Whether an administrator names the image's registry."""
+    """Whether the webhook may connect to the image's registry: any if `trust.registries` is None, else those in it.
+
+    They are the registries that ClusterPodPolicies name.
+    """
     return trust.registries is None or reference.registry in trust.registries
 
 

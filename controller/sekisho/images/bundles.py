@@ -110,7 +110,7 @@ class _Cut(Struct, frozen=True, eq=False):
 
 
 def read_bundle(payload: bytes, max_bytes: int = MAX_SIGNATURE_BYTES) -> Bundle:
-    """The envelope of a bundle of at most so many bytes. Raises NotASignatureError."""
+    """Parse a Sigstore bundle with a DSSE envelope, of at most `max_bytes`. Raises NotASignatureError."""
     cut = _cut(payload, max_bytes, "bundle")
     bundle = strict_json(cut.rest, _Bundle)
     if bundle.media_type not in BUNDLE_TYPES:

@@ -36,9 +36,9 @@ from sekisho.registry.manifests import (
 from sekisho.turns import Users, Worker
 
 MAX_MANIFEST_BYTES: Final = 4 << 20
-"""The size of an image's own manifest, of which only the digest is needed."""
+"""The size of an image's own manifest, which is decoded for its platforms."""
 MAX_LIST_BYTES: Final = 1 << 20
-"""The size of a page of referrers, or of a fallback tag: enough for some thousand."""
+"""The size of a page of referrers, or of a fallback tag: enough for some thousand descriptors."""
 MAX_BLOB_BYTES: Final = 16 << 20
 MAX_PAGES: Final = 8
 """The most pages of a list of referrers that are read."""
