@@ -30,6 +30,8 @@ MAX_VALUES: Final = 32_768
 """Values of a manifest or an index, by its commas and opening braces; 2,000 usual descriptors have half as many."""
 MAX_LISTS: Final = 4096
 """The openings of lists; usual are a few, and one for each descriptor with features of its platform."""
+MAX_QUOTES: Final = 4 * (MAX_VALUES + MAX_LISTS)
+"""The quotes around so many keys and texts."""
 MAX_TEXT_LENGTH: Final = 256
 """Of digests and media types; longer ones are cut off, and are not valid."""
 MAX_SIGNATURE_LENGTH: Final = 4096
@@ -135,10 +137,9 @@ def decode_manifest(content: bytes, media_type: str, name: str) -> ImageManifest
     if media_type not in MANIFESTS | INDEXES:
         shown = repr(media_type[:100]) if media_type else "no type"
         raise RegistryError(Failure.INVALID, f"{name} is {shown}, not a manifest or an index")
-    if content.count(b",") + content.count(b"{") > MAX_VALUES:
-        raise RegistryError(Failure.INVALID, f"{name} has more than {MAX_VALUES:,} values")
-    if content.count(b"[") > MAX_LISTS:
-        raise RegistryError(Failure.INVALID, f"{name} has more than {MAX_LISTS:,} lists")
+    excess = _excess(content) and _excess(_without_texts(content))
+    if excess:
+        raise RegistryError(Failure.INVALID, f"{name} has more than {excess}")
     try:
         deny_duplicates(content)
         deny_look_alikes(msgspec.json.decode(content), _NAMES, _ANNOTATIONS)
@@ -155,6 +156,19 @@ def decode_manifest(content: bytes, media_type: str, name: str) -> ImageManifest
     if getattr(manifest, wrong[1]) is not None:
         raise RegistryError(Failure.INVALID, f"{name} is {wrong[0]} and has {wrong[1]}")
     return ImageManifest(_cut(manifest.layers), _cut(manifest.manifests), *_hints(manifest.annotations))
+
+
+def _excess(content: bytes) -> str:
+    """Which bound JSON is above, if all of it counts as written outside of texts; empty for none."""
+    if content.count(b",") + content.count(b"{") > MAX_VALUES or content.count(b'"') > MAX_QUOTES:
+        return f"{MAX_VALUES:,} values"
+    return f"{MAX_LISTS:,} lists" if content.count(b"[") > MAX_LISTS else ""
+
+
+def _without_texts(content: bytes) -> bytes:
+    """JSON without its texts, unless it has too many: a bracket in an annotation of a stranger begins no list."""
+    unescaped = content.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return unescaped if unescaped.count(b'"') > MAX_QUOTES else b"".join(unescaped.split(b'"')[::2])
 
 
 def _cut(descriptors: Sequence[_Descriptor] | None) -> tuple[Descriptor, ...] | None:

@@ -12,13 +12,14 @@ import pytest
 from aiohttp import web
 from msgspec import Struct
 
-from sekisho.registry import Failure, RegistryClient, Settings, Shares, http
+from sekisho.registry import Failure, RegistryClient, RegistryError, Settings, Shares, http
 from sekisho.registry import client as client_module
 from sekisho.registry import connections as module
 from sekisho.registry.client import MAX_SMALL_BLOB_BYTES
 from sekisho.registry.http import MAX_SMALL_BYTES
 from sekisho.registry.manifests import (
     MAX_LISTS,
+    MAX_QUOTES,
     MAX_VALUES,
     OCI_INDEX,
     OCI_MANIFEST,
@@ -185,6 +186,21 @@ async def test_index_with_too_many_values_is_not_decoded(client: RegistryClient,
                 read = lambda: client.manifest(registry.repository, "index")  # noqa: E731
                 maximum = f"{MAX_LISTS:,} lists" if kind == "lists" else f"{MAX_VALUES:,} values"
                 await fails(Failure.INVALID, read, f"has more than {maximum}")
+
+
+@pytest.mark.parametrize("text", ["[" * (MAX_LISTS + 1), "," * (MAX_VALUES + 1), '\\"{' * (MAX_VALUES + 1)])
+def test_brackets_and_commas_in_annotations_are_not_counted(text: str) -> None:
+    one = {"digest": digest_of(b""), "size": 0, "annotations": {"note": text, "\\": text}}
+    index = decode_manifest(json.dumps({"schemaVersion": 2, "manifests": [one, one]}).encode(), OCI_INDEX, "it")
+    assert len(index.manifests or ()) == 2
+
+
+def test_texts_are_counted() -> None:
+    text = (
+        json.dumps({"schemaVersion": 2, "x": "," * (MAX_VALUES + 1)}).encode()[:-1] + b'""' * (MAX_QUOTES // 2) + b"}"
+    )
+    with pytest.raises(RegistryError, match="values"):
+        decode_manifest(text, OCI_INDEX, "it")
 
 
 def test_descriptors_keep_only_what_is_read() -> None:
