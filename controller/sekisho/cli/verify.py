@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,7 +76,7 @@ def verify(
     ImageAuthorities are read from the policies' files, and so are the Secrets and ConfigMaps that they refer to. The
     exit code is 0 if that control would admit every image, 1 if it would deny some, 2 for bad input or an image that
     could not be looked up. An image that pods pull from a mirror is verified there. The labels of pods are not known: a
-    policy with a podSelector counts for every image.
+    policy with a podSelector counts for every image. Where its mirrors do, the image is also verified without them.
     """
     written = _parsed(images)
     objects = options.load_policies(policy_paths, None, context_dir)
@@ -85,7 +86,9 @@ def verify(
     labels = namespaces.labels(namespace) if policies.needs_labels else None
     sources = objects_for_authorities(policy_paths, context)
     for_every_pod = PolicySet.of([_for_every_pod(one) for one in objects])
-    references = _parsed([_pulled(image, for_every_pod, namespace, labels) for image in written])
+    unselective = PolicySet.of([one for one in objects if not _has_pod_selector(one)])
+    pulled = [_pulled(image, (for_every_pod, unselective), namespace, labels) for image in written]
+    references = _parsed(list(chain.from_iterable(pulled)))
     with ImageLookups(policies, sources, registry_config, registry_ca_file) as lookups:
         lookups.look_up(references.values())
         _note_unusable(lookups)
@@ -114,21 +117,29 @@ def _parsed(images: Sequence[str]) -> dict[str, Reference]:
     return references
 
 
-def _pulled(image: str, policies: PolicySet, namespace: str, labels: Any) -> str:
-    """The image that pods pull instead, from a mirror, with a note; the image itself where there is none.
+def _pulled(image: str, policies: tuple[PolicySet, PolicySet], namespace: str, labels: Any) -> list[str]:
+    """The images that pods get, which may be at mirrors, with notes; the image itself where there is no mirror.
 
-    policies: as for `_applying`.
+    policies: as for `_applying`, and those that have no selectors of pods: other pods may get another image.
     """
     pod = _pod_with(image)
-    context = Context(policies, namespace, labels, clock=lambda: datetime.now(UTC))
-    changed = mirror_images(pod, policies.plan(namespace, labels, pod, None), context)
-    if not changed:
-        return image
-    mirror = words([f'"{policy}"' for policy in changed[0].policies], "and")
-    click.echo(
-        printable(f"note: pods get {changed[0].image} for {without_credentials(image)}, by policy {mirror}"), err=True
-    )
-    return changed[0].image
+    pulled: dict[str, str] = {}
+    for one in policies:
+        context = Context(one, namespace, labels, clock=lambda: datetime.now(UTC))
+        changed = mirror_images(pod, one.plan(namespace, labels, pod, None), context)
+        image_in_pods = changed[0].image if changed else image
+        name = without_credentials(image_in_pods)
+        pods = "pods that no podSelector matches" if pulled else "pods"
+        by = f"for {without_credentials(image)}, by policy {_quoted(changed[0].policies)}" if changed else "as written"
+        pulled.setdefault(image_in_pods, f"{pods} get {name} {by}")
+    if list(pulled) != [image]:
+        for note in pulled.values():
+            click.echo(f"note: {printable(note)}", err=True)
+    return list(pulled)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return words([f'"{name}"' for name in names], "and")
 
 
 def _note_unusable(lookups: ImageLookups) -> None:
@@ -156,6 +167,11 @@ def _applying(
     plan = policies.plan(namespace, labels, pod, None)
     names = {name for step in plan.steps for requirement in step.required_by for name in requirement.policies}
     return [policy for policy in _pod_policies(objects) if policy.title in names]
+
+
+def _has_pod_selector(written: Policy) -> bool:
+    match = written.spec.match if isinstance(written, ClusterPodPolicy | PodPolicy) else None
+    return match is not None and match.pod_selector is not None
 
 
 def _for_every_pod(written: Policy) -> Policy:

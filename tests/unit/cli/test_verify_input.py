@@ -141,6 +141,18 @@ def test_image_that_pods_pull_from_a_mirror_is_verified_there(tmp_path: Path) ->
         assert ("signatures[0]: denied" in result.stdout) is (elsewhere in mirrors)
 
 
+def test_image_that_only_some_pods_pull_from_a_mirror_is_verified_at_both(tmp_path: Path) -> None:
+    elsewhere = "127.0.0.1:2"
+    image = IMAGE.replace(REGISTRY, elsewhere)
+    for number, match in enumerate(({"podSelector": {"matchLabels": {"mirror": "yes"}}}, {})):
+        (tmp_path / str(number)).mkdir()
+        mirrors = {elsewhere: f"{REGISTRY}/hub"}
+        result = verified(tmp_path / str(number), secret(), KEY, match=match, mirrors=mirrors, image=image)
+        assert (f"note: pods that no podSelector matches get {image}" in result.stderr) is bool(match)
+        assert (f"\n{image}" in result.stdout) is bool(match)
+        assert result.stdout.startswith(IMAGE.replace("/acme", "/hub/acme"))
+
+
 def test_image_that_no_rule_applies_to_may_be_one_whose_rule_is_misspelt(tmp_path: Path) -> None:
     advice = "compare the registry and the repository in its images with those of this image"
     assert advice in verified(tmp_path, secret(), KEY, image=IMAGE.replace("127.0.0.1:1", "127.0.0.1:2")).stdout
