@@ -28,7 +28,10 @@ from sekisho.images.vex import united as united_documents
 MAX_SIGNERS: Final = 64
 """Signatures of one attestation that are kept."""
 _MAX_VEX_BYTES: Final = 256 << 10
-_LARGE_SCAN: Final = f"a newer one may be in an attestation of more than {MAX_PAYLOAD_BYTES:,} bytes, which is not read"
+_LARGE_SCAN: Final = (
+    f"a newer one may be in an attestation of more than {MAX_PAYLOAD_BYTES:,} bytes, or in a list or a tag that cannot "
+    "be read"
+)
 
 _Ranked = list[tuple[Any, Attestation]]
 
@@ -48,8 +51,8 @@ def keep(
     Statements of one kind, signer and time count as one that says what all of them say: which one is newer is unknown.
 
     may_hide_vex: whether a VEX document may be among what was not read. Then none counts: it may be the newest.
-    large_scan: when the newest scan that is too large to be read may have been attached; None where there is none. An
-        older scan has a problem: the newest decides.
+    large_scan: when the newest scan that cannot be read may have been attached; None where there is none. An older scan
+        has a problem: the newest decides.
     named: the authorities that rules for the image name. Their scans are kept before those of others.
     """
     scans: dict[Hashable, list[Attestation]] = defaultdict(list)

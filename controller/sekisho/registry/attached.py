@@ -19,6 +19,7 @@ from sekisho.registry.candidates import (
     candidates_of_referrers,
     candidates_of_tag,
     joined,
+    unread_scan_of,
 )
 from sekisho.registry.client import Referrers, RegistryClient, Repository
 from sekisho.registry.errors import Failure, RegistryError
@@ -128,7 +129,7 @@ async def _find_by_list(
         referrers = await client.referrers(repository, digest)
     except RegistryError as error:
         if error.failure is Failure.INVALID:
-            return _unread(error), error
+            return _unread(error, wanted), error
         if error.failure is not Failure.DENIED:  # some deny all paths that they do not know
             raise
         referrers = None
@@ -146,7 +147,7 @@ async def _fallback_tag(
     except RegistryError as error:
         if error.failure is not Failure.INVALID:
             raise
-        return _unread(error)
+        return _unread(error, wanted)
     known = {candidate.digest for source in sources for candidate in source.candidates}
     others = Referrers(tuple(one for one in referrers.descriptors if one.digest not in known), referrers.omitted)
     return await candidates_of_referrers(client, repository, others, "fallback tag", wanted, _remaining_bytes(sources))
@@ -164,9 +165,10 @@ def _remaining_bytes(sources: tuple[Candidates, ...]) -> int:
     return max(MAX_ATTESTATION_BYTES - read, 0)
 
 
-def _unread(error: RegistryError) -> Candidates:
+def _unread(error: RegistryError, wanted: Wanted | None) -> Candidates:
     """What is known of a list that cannot be read: it has something, and why it cannot be read."""
-    return Candidates((), 1, (_unlisted(error)[:MAX_PROBLEM_LENGTH],), may_hide_vex=True)
+    problems = (_unlisted(error)[:MAX_PROBLEM_LENGTH],)
+    return Candidates((), 1, problems, may_hide_vex=True, large_scan=unread_scan_of(wanted))
 
 
 def _unlisted(error: RegistryError) -> str:

@@ -22,14 +22,15 @@ from sekisho.images.evidence import (
     Candidate,
 )
 from sekisho.images.reference import is_digest
-from sekisho.registry.client import Referrers, RegistryClient, Repository
+from sekisho.images.scans import SCAN_PREDICATE
+from sekisho.registry.client import MAX_LIST_BYTES, Referrers, RegistryClient, Repository
 from sekisho.registry.errors import Failure, RegistryError
 from sekisho.registry.hints import attached_at, hint_of, in_order, layer_type, may_be_scan, may_be_vex
 from sekisho.registry.manifests import Descriptor
 from sekisho.registry.room import Hold
 
 MAX_ATTACHED_BYTES: Final = 64 << 10
-"""The size of a manifest that is attached to an image."""
+"""The size of a manifest that is attached to an image; those of tags have all layers, and MAX_LIST_BYTES."""
 MAX_LAYER_BYTES: Final = 256 << 10
 """The size of one candidate; a keyless signature has about 5 KB."""
 MAX_TOTAL_BYTES: Final = 512 << 10
@@ -54,8 +55,9 @@ class Candidates(Struct, frozen=True):
     omitted: how many more there are at least, which no one has looked at.
     problems: why some of what is listed could not be read, a clause each.
     may_hide_vex: whether a VEX document may be among those that were not read, by hints that nobody has signed.
-    large_scan: when the newest that may be a scan and has more than MAX_PAYLOAD_BYTES was attached, by such hints; a
-        distant future where it is not said; None where there is none.
+    large_scan: when the newest that may be a scan and was not read was attached, because it has more than
+        MAX_PAYLOAD_BYTES or is in a list or a tag that cannot be read; by such hints; a distant future where it is not
+        said; None where there is none.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -115,7 +117,8 @@ async def candidates_of_referrers(
     )
     unread = distinct[MAX_CANDIDATES:]
     may_hide_vex = referrers.omitted > 0 or any(may_be_vex(hint_of(one)) for one in (*unread, *failed))
-    listed = Candidates((), referrers.omitted + len(unread), problems, may_hide_vex)
+    unread_scan = None if referrers.is_whole else unread_scan_of(wanted)
+    listed = Candidates((), referrers.omitted + len(unread), problems, may_hide_vex, unread_scan)
     return joined(listed, await _read_layers(client, repository, attached, wanted, max_attestation_bytes))
 
 
@@ -137,24 +140,35 @@ async def candidates_of_tag(
     """
     tag = f"{digest.replace(':', '-')}.{suffix}"
     try:
-        layers = await _layers(client, repository, tag, _ATTESTATION_TAG if suffix == "att" else f".{suffix} tag")
+        source = _ATTESTATION_TAG if suffix == "att" else f".{suffix} tag"
+        layers = await _layers(client, repository, tag, source, MAX_LIST_BYTES)
     except RegistryError as error:
         if error.failure is Failure.MISSING:
             return Candidates()
         if error.failure is Failure.INVALID:
-            return Candidates((), 0, (str(error)[:MAX_PROBLEM_LENGTH],), may_hide_vex=suffix == "att")
+            is_attestation = suffix == "att"
+            problem = str(error)[:MAX_PROBLEM_LENGTH]
+            unread_scan = unread_scan_of(wanted) if is_attestation else None
+            return Candidates((), 0, (problem,), may_hide_vex=is_attestation, large_scan=unread_scan)
         raise
     if wanted is not None and not max_attestation_bytes:
         wanted = Wanted((), wanted.hold)
     return await _read_layers(client, repository, [layers], wanted, max_attestation_bytes)
 
 
-async def _layers(client: RegistryClient, repository: Repository, reference: str, source: str) -> _Layers:
+def unread_scan_of(wanted: Wanted | None) -> datetime | None:
+    """When a scan may have been attached where what is attached cannot be read; None where no scan is wanted."""
+    return attached_at("") if wanted is not None and SCAN_PREDICATE in wanted.predicates else None
+
+
+async def _layers(
+    client: RegistryClient, repository: Repository, reference: str, source: str, max_bytes: int = MAX_ATTACHED_BYTES
+) -> _Layers:
     """The layers of a manifest that may be signatures by their media type: it is what a client reads them by.
 
     Raises RegistryError.
     """
-    content = await client.manifest(repository, reference, MAX_ATTACHED_BYTES)
+    content = await client.manifest(repository, reference, max_bytes)
     layers = [
         _Layer(
             source,

@@ -93,10 +93,12 @@ class Referrers(Struct, frozen=True):
 
     descriptors: at most MAX_LISTED, as `within` has them.
     omitted: how many more there are at least.
+    is_whole: whether the list was read to its end.
     """
 
     descriptors: tuple[Descriptor, ...]
     omitted: int = 0
+    is_whole: bool = True
 
 
 class _Pause:
@@ -248,7 +250,7 @@ class RegistryClient:
                     raise
                 page = None
             if page is None:
-                return Referrers(tuple(listed), omitted + 1) if number else None
+                return Referrers(tuple(listed), omitted + 1, is_whole=False) if number else None
             manifest, link = page
             listed += manifest.manifests or ()
             omitted += max(len(listed) - MAX_LISTED, 0)
@@ -257,7 +259,7 @@ class RegistryClient:
             if following is None:
                 return Referrers(tuple(listed), omitted)
             query = _query_of(following[1])
-        return Referrers(tuple(listed), omitted + 1)
+        return Referrers(tuple(listed), omitted + 1, is_whole=False)
 
     async def _page(self, repository: Repository, digest: str, query: str) -> tuple[ImageManifest, str] | None:
         """A page of the referrers of an image, and the header Link; None where there is no such API."""

@@ -532,6 +532,40 @@ async def test_older_attestation_says_its_type_in_its_layer(
         assert result.large_scan == large_scan
 
 
+async def test_tag_with_many_layers_is_read(registry: Registry, client: RegistryClient) -> None:
+    note = {"dev.sigstore.cosign/bundle": "b" * 1700}
+    layers = [(b"%d" % number, module.ENVELOPE, note) for number in range(45)]
+    for suffix in ("att", "sig"):
+        image = registry.image(suffix)
+        registry.push(registry.manifest_of(layers), f"{image.replace(':', '-')}.{suffix}")
+        result = await find_candidates(client, registry.repository, image, wanted(SCAN))
+        assert len(result.candidates) == 32
+        assert (b"44" in {one.payload for one in result.candidates}) is (suffix == "att")
+        registry.manifests.clear()
+
+
+@pytest.mark.parametrize("place", ["list", "fallback tag", ".att tag", "second page"])
+async def test_newest_scan_is_unknown_where_a_place_cannot_be_read(
+    registry: Registry, client: RegistryClient, place: str
+) -> None:
+    image = registry.image()
+    for number in range(2):
+        registry.attach(image, b"scan %d" % number, predicate=SCAN)
+    registry.attach_tag(image, "by one")
+    registry.page = 1
+
+    async def broken(request: web.Request) -> web.StreamResponse:
+        is_first = place == "second page" and not request.query_string
+        return registry._content(request) if is_first else await answering(200, b"{", OCI_INDEX)(request)  # noqa: SLF001
+
+    tag = image.replace(":", "-") + (".att" if place == ".att tag" else "")
+    registry.has_referrers = place != "fallback tag"
+    path = f"manifests/{tag}" if place.endswith("tag") else f"referrers/{image}"
+    registry.misbehave["GET", f"/v2/{NAME}/{path}"] = broken
+    for needs, large_scan in ((wanted(SCAN), UNKNOWN), (wanted("https://spdx.dev/Document"), None)):
+        assert (await find_candidates(client, registry.repository, image, needs)).large_scan == large_scan
+
+
 async def test_newest_attestations_are_read_first(
     registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
