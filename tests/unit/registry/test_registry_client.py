@@ -198,6 +198,7 @@ async def test_endless_body_ends_at_the_limit(registry: Registry, client: Regist
         await response.prepare(request)
         while True:
             await response.write(b"x" * 65536)
+            await asyncio.sleep(0)  # writing to a connection that is closed gives no turn to others
             sent += 65536
 
     registry.misbehave["GET", f"/v2/{NAME}/manifests/1.2"] = endless
