@@ -49,6 +49,7 @@ NOT_VERIFIED: Final = "the rules on signatures and attestations of images were n
 _ORDER: Final = {name: index for index, name in enumerate(CONTROLS)}
 _NOTHING_FILLED = Filled()
 _NO_NOTES: Final[tuple[str, ...]] = ()
+_NO_VIOLATIONS: Final[tuple[Violation, ...]] = ()
 _POD, _TEMPLATE, _MANIFEST = Form  # to look a member up by its name is slow in Python 3.11
 
 
@@ -60,6 +61,7 @@ class Evaluation(Struct, frozen=True, eq=False, gc=False):
     waived: what waivers exempt.
     filled: the defaults that were applied before judging.
     notes: images of a template or manifest that were not judged, in addition to the notes of the plan.
+    not_judged: the violations that these notes are about, which may turn out to be none.
     lookups: the images to look up for a verdict that rests on what their registries hold; those of violations, and
         those of a template that is only warned about, which are not violations yet.
     """
@@ -70,6 +72,7 @@ class Evaluation(Struct, frozen=True, eq=False, gc=False):
     waived: tuple[Waived, ...] = ()
     filled: Filled = _NOTHING_FILLED
     notes: tuple[str, ...] = ()
+    not_judged: tuple[Violation, ...] = ()
     lookups: tuple[Lookup, ...] = ()
 
     @property
@@ -111,7 +114,7 @@ def evaluate(
     steps = plan.template_steps if form is _TEMPLATE else plan.steps
     if pod is None or not (steps or (form is _MANIFEST and plan.defaults)):
         return Evaluation(pod or Pod(), plan)
-    filled, origins, notes = _NOTHING_FILLED, None, _NO_NOTES
+    filled, origins, not_judged, notes = _NOTHING_FILLED, None, _NO_VIOLATIONS, _NO_NOTES
     if form is not _POD:
         pod, old, filled, origins = _created(pod, old, plan, context)
     else:
@@ -121,11 +124,11 @@ def evaluate(
     if violations:
         violations = _with_origins(violations, pod, origins)
         if form is not _POD:
-            violations, notes = without_placeholders(violations, pod, annotations)
+            violations, not_judged, notes = without_placeholders(violations, pod, annotations)
     if workload and (own := judge_workload(workload, old_workload, plan.template_steps, context.check_time)):
         violations = _in_order((*violations, *own))
     violations, waived = apply_waivers(violations, pod, context) if violations else (violations, ())
-    evaluation = Evaluation(pod, plan, tuple(violations), waived, filled, notes)
+    evaluation = Evaluation(pod, plan, tuple(violations), waived, filled, notes, not_judged)
     return _with_evidence(evaluation, old, context, form, annotations) if plan.needs_evidence else evaluation
 
 
@@ -191,9 +194,9 @@ def _with_evidence(
         evaluation, unsigned = _without_unverified(evaluation, unsigned)
     if not unsigned:
         return evaluation
-    notes: tuple[str, ...] = ()
+    not_judged, notes = _NO_VIOLATIONS, _NO_NOTES
     if form is not _POD:
-        unsigned, notes = without_placeholders(unsigned, evaluation.pod, annotations)
+        unsigned, not_judged, notes = without_placeholders(unsigned, evaluation.pod, annotations)
     unsigned, waived = apply_waivers(unsigned, evaluation.pod, context)
     lookups = dict.fromkeys(violation.lookup for violation in unsigned if violation.lookup is not None)
     if form is _TEMPLATE:
@@ -204,6 +207,7 @@ def _with_evidence(
         violations=tuple(_in_order((*evaluation.violations, *unsigned))),
         waived=evaluation.waived + waived,
         notes=tuple(dict.fromkeys((*evaluation.notes, *notes))),
+        not_judged=evaluation.not_judged + not_judged,
         lookups=tuple(lookups),
     )
 
@@ -214,8 +218,9 @@ def _in_order(violations: Iterable[Violation]) -> list[Violation]:
 
 def _without_unverified(evaluation: Evaluation, unsigned: Sequence[Violation]) -> tuple[Evaluation, list[Violation]]:
     """What is judged offline: a note says that signatures were not."""
-    if any(rule.needs_trust for rule in unsigned):
-        evaluation = replace(evaluation, notes=(*evaluation.notes, NOT_VERIFIED))
+    if unverified := tuple(violation for violation in unsigned if violation.needs_trust):
+        notes, not_judged = (*evaluation.notes, NOT_VERIFIED), evaluation.not_judged + unverified
+        evaluation = replace(evaluation, notes=notes, not_judged=not_judged)
     return evaluation, [violation for violation in unsigned if not violation.needs_trust]
 
 

@@ -33,20 +33,22 @@ class _Trigger(Struct, frozen=True, rename="camel"):
 
 def without_placeholders(
     violations: Sequence[Violation], pod: Pod, annotations: Mapping[str, str] | None
-) -> tuple[list[Violation], tuple[str, ...]]:
-    """The violations without those about images that are replaced later, and a note for each such container.
+) -> tuple[list[Violation], tuple[Violation, ...], tuple[str, ...]]:
+    """The violations without those about images that are replaced later, these, and a note for each such container.
 
     pod: the pod of a template or manifest.
     annotations: those of the workload; None for none.
     """
     if not any(violation.finding.control == IMAGES.name for violation in violations):
-        return list(violations), ()
+        return list(violations), (), ()
     replaced_by = dict(_replaced_images(pod, annotations or {}))
     kept: list[Violation] = []
+    left_out: list[Violation] = []
     containers: dict[str, None] = {}
     for violation in violations:
         container = violation.finding.container
         if violation.finding.control == IMAGES.name and container in replaced_by:
+            left_out.append(violation)
             containers[container] = None
         else:
             kept.append(violation)
@@ -55,7 +57,7 @@ def without_placeholders(
         "is created"
         for name in containers
     )
-    return kept, tuple(notes)
+    return kept, tuple(left_out), tuple(notes)
 
 
 def _replaced_images(pod: Pod, annotations: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click import style
 
-from sekisho.admission import UnjudgedError
+from sekisho.admission import NOT_VERIFIED, UnjudgedError
 from sekisho.cli import options
 from sekisho.cli.reports.wording import VERDICTS, headline, waived_by
 from sekisho.cli.terminal import write
@@ -106,7 +106,10 @@ def _policy(explanation: Explanation) -> Iterator[str]:
 def _control(result: ControlResult) -> Iterator[str]:
     for waived in result.waived:
         yield f"    {result.control}: {style('waived', fg='yellow')} {waived_by(waived)}: {headline(waived.finding)}"
-    if not result.violations and not result.waived:
+    for note in result.not_judged:
+        how = "; sekisho verify judges them" if note == NOT_VERIFIED else ""
+        yield f"    {result.control}: {style('not decided', fg='yellow')}: {printable(note)}{how}"
+    if not (result.violations or result.waived or result.not_judged):
         yield f"    {result.control}: {style('passes', fg='green')}"
     for violation in result.violations:
         verdict = style(VERDICTS[violation.enforcement], fg="red")

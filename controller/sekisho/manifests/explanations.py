@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from sekisho.admission import Context, Evaluation, Form, Violation, Waived, evaluate
 from sekisho.admission.template_paths import finding_in_object
-from sekisho.controls.images import CONTROL as IMAGES
 from sekisho.findings import render_path
 from sekisho.manifests.namespaces import NOT_JUDGED, Namespaces
 from sekisho.manifests.objects import JudgedObject
@@ -33,12 +32,14 @@ class ControlResult(Struct, frozen=True):
 
     enforcement: what the policy does to a pod that fails the control.
     waived: the violations that waivers exempt the pod from.
+    not_judged: what the control would have to judge, and could not: a sentence for each.
     """
 
     control: str
     enforcement: Enforcement
     violations: tuple[Violation, ...]
     waived: tuple[Waived, ...] = ()
+    not_judged: tuple[str, ...] = ()
 
 
 class Explanation(Struct, frozen=True):
@@ -94,10 +95,9 @@ def _explanation(
         return Explanation(policy.title, reason, unknown)
     if compiled.for_labels is not None:
         compiled = compiled.for_labels(labels)
-    not_judged = evaluation.notes if any(rule.control == IMAGES.name for rule in compiled.rules) else ()
     ignored = (_SUBJECT_UNKNOWN,) if policy.spec.match.exclude_subjects is not None else ()
     controls = tuple(_controls(compiled, evaluation, judged))
-    return Explanation(policy.title, None, unknown, defaults, controls, compiled.notes + not_judged + ignored)
+    return Explanation(policy.title, None, unknown, defaults, controls, compiled.notes + ignored)
 
 
 def _defaults(evaluation: Evaluation, judged: JudgedObject) -> dict[str, tuple[str, ...]]:
@@ -150,4 +150,14 @@ def _controls(policy: CompiledPolicy, evaluation: Evaluation, judged: JudgedObje
                 and waived.finding.control == rule.control
                 and (waived.finding.is_of_workload or waived.enforcement == rule.enforcement)
             ),
+            _not_judged(policy, rule.control, evaluation),
         )
+
+
+def _not_judged(policy: CompiledPolicy, control: str, evaluation: Evaluation) -> tuple[str, ...]:
+    """The notes of the evaluation, if one of them is about this control of this policy."""
+    about = any(
+        policy.name in violation.policies and violation.finding.control == control
+        for violation in evaluation.not_judged
+    )
+    return evaluation.notes if about else ()

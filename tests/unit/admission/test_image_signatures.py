@@ -341,6 +341,7 @@ def test_manifest_without_facts_gets_a_note() -> None:
     evaluation = evaluate(pod(), Context(policies, "shop", {}), form=Form.MANIFEST)
     assert evaluation.violations == ()
     assert evaluation.notes == ("the rules on signatures and attestations of images were not judged",)
+    assert [violation.policies for violation in evaluation.not_judged] == [("signed",)]
     assert judged(pod(), form=Form.MANIFEST, known=facts()).is_denied
     assert not evaluate(pod("a.io/x"), Context(PolicySet.of([]), "shop", {}), form=Form.MANIFEST).notes
 

@@ -54,6 +54,7 @@ def test_a_placeholder_is_not_judged_before_the_pod(
     assert evaluation.notes == (
         f'the image of container "app" is a placeholder that {by} replaces; it is judged when a pod is created',
     )
+    assert {violation.finding.control for violation in evaluation.not_judged} == {"images"}
     assert judged(metadata, image, Form.POD, triggers).violations != ()
 
 

@@ -136,6 +136,24 @@ def test_image_of_a_mirror_is_shown_with_what_it_becomes(tmp_path: Path) -> None
         ]
 
 
+IMAGE_POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: app, image: %s}]}\n"
+
+
+def test_what_needs_a_registry_is_not_decided_and_does_not_pass(tmp_path: Path) -> None:
+    signed = {"signatures": [{"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["release"]}}]}
+    policy_file(tmp_path, "signed", controls={"images": signed, "privileged": {}})
+    policy_file(tmp_path, "trusted", controls={"images": {"trustedRegistries": ["ghcr.io"]}})
+    rules = "the rules on signatures and attestations of images were not judged"
+    undecided = f"not decided: {rules}; sekisho verify judges them"
+    for image, of_signed in ((f"ghcr.io/acme/pay@sha256:{'a' * 64}", undecided), ("ghcr.io/other/pay:1.0", "passes")):
+        result = sekisho("explain", "-p", tmp_path, "-", text=IMAGE_POD % image)
+        assert result.exit_code == 0
+        assert result.output.splitlines()[1:-1] == [
+            *('  policy "signed" matches', "    privileged: passes", f"    images: {of_signed}"),
+            *('  policy "trusted" matches', "    images: passes"),
+        ]
+
+
 def test_each_object_and_each_policy_is_explained_in_order(tmp_path: Path) -> None:
     for name, enforcement in (("b", "Deny"), ("a", "Audit")):
         policy_file(tmp_path, name, enforcement=enforcement, controls={"hostNamespaces": {}})
