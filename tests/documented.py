@@ -2,10 +2,10 @@
 
 `offline` needs no cluster, `cluster` needs one, and `dry run` is for commands on a cluster that change more than a test
 may: the API server is only asked whether it would do it. A block below `<!-- test: file NAME -->` is written to that
-file first, and `<!-- setup: COMMAND -->` above a test's comment is a command that readers do not see. `short` is for
+file first, and `<!-- setup: COMMAND -->` above a test's comment makes what readers have of their own. `short` is for
 benchmarks, which are run with `SHORT=1`, and `CI` for what CI itself runs. A command must succeed, unless the output
-below it begins with `Error` or `no`, or says `denied: ` or `would be denied`. Each line of the output must be in what
-the command writes, and may be a part of it.
+below it begins with `Error` or `no`, or says `denied: ` or `would be denied`. The lines below a command are all that it
+writes, and `…` in them stands for any text, or none; a command without lines below it may write anything.
 """
 
 import os
@@ -129,10 +129,16 @@ def _problem(command: str, output: list[str], folder: Path, environment: Mapping
         text=True,
         timeout=90,
     )
-    written = " ".join(done.stdout.split())
-    missing = [line for line in output if " ".join(line.split()) not in written]
+    is_as_shown = not output or shows("\n".join(output), done.stdout)
     first_word = "".join(output[:1]).partition(" ")[0]
     must_fail = first_word in ("Error", "no") or any(text in line for line in output for text in _DENIALS)
-    if missing or (done.returncode != 0) is not must_fail:
-        return f"$ {command}\nexit code {done.returncode}\n{done.stdout}\nmissing: {missing}"
+    if not is_as_shown or (done.returncode != 0) is not must_fail:
+        shown = "\n".join(output)
+        return f"$ {command}\nexit code {done.returncode}\n{done.stdout}\nthe page shows:\n{shown}"
     return None
+
+
+def shows(output: str, written: str) -> bool:
+    """Whether an output on a page is all that a command has written, but for what `…` stands for, and for spaces."""
+    parts = " ".join(output.split()).split("…")
+    return re.fullmatch(".*".join(re.escape(part.strip()) for part in parts), " ".join(written.split())) is not None

@@ -29,8 +29,9 @@ problem, the field and its value, what is allowed, the smallest change that fixe
 [controls.md](controls.md)). Events and a Deployment's conditions show the first line first. Programs find every finding
 with its field in `status.details.causes`.
 
-`(2 more)` at the end of the first line counts the violations that it does not show. In the fixes for images, IMAGE is
-the image that the line names, KEY the private key of the authority, and KIND/NAME the workload, such as deployment/web.
+`(2 more)` at the end of the first line counts the violations in the lines below it, because some tools show only the
+first line. In the fixes for images, IMAGE is the image that the line names, KEY the private key of the authority, and
+KIND/NAME the workload, such as deployment/web.
 """
 
 _IN_A_CLUSTER = """## What users see in a cluster

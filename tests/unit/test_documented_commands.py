@@ -8,7 +8,18 @@ import pytest
 
 from sekisho.manifests import parse_policies
 from tests.chart import deployments, render
-from tests.documented import NEED_A_NODE, PAGES, ROOT, blocks, commands, commands_of, pages_with, run_page, run_short
+from tests.documented import (
+    NEED_A_NODE,
+    PAGES,
+    ROOT,
+    blocks,
+    commands,
+    commands_of,
+    pages_with,
+    run_page,
+    run_short,
+    shows,
+)
 
 OWN = "apiVersion: sekisho.dev/"
 COMMAND = re.compile(
@@ -90,5 +101,29 @@ def test_a_marked_block_is_found_with_its_commands() -> None:
 def test_a_command_that_does_something_else_is_reported(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- test: offline -->\n```console\n$ echo one\ntwo\n```\n")
-    with pytest.raises(AssertionError, match=r"missing: \['two'\]"):
+    with pytest.raises(AssertionError, match=r"\none\n\nthe page shows:\ntwo"):
         run_page(page, ("offline",), tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_right"),
+    [
+        ("one two\nthree", True),
+        ("one   two\n  three", True),
+        ("one two", False),
+        ("two\nthree", False),
+        ("one … three", True),
+        ("one t…", True),
+        ("…\ntwo\n…", True),
+        ("… four", False),
+        ("…three…", True),
+    ],
+)
+def test_an_output_that_is_shortened_says_so(shown: str, is_right: bool) -> None:
+    assert shows(shown, "one two\nthree\n") is is_right
+
+
+def test_readers_see_the_commands_that_make_files_but_for_their_own_certificate() -> None:
+    setups = [block.setup for page in PAGES for block in blocks(page)]
+    that_make_files = [setup for setup in setups if re.search(r"\b(cp|mkdir|touch)\b|>", setup)]
+    assert that_make_files == ["touch chain.pem key.pem authority.pem"]
