@@ -465,7 +465,7 @@ def test_keyless_signature_of_the_right_identity_is_admitted(
     [*as_written, verify, create_root, make_folder, keep_root] = documented_commands(BY_CI, signed)
     for command in (create_root, make_folder, keep_root, *as_written):
         shell(command)
-    shown = shell(f"{verify} --context-dir context").stdout
+    shown = shell(f"{verify} --context-dir trust").stdout
     assert re.search(f"signed by ci at .*, as {re.escape(IDENTITY)} of {re.escape(sigstore.issuer)}", shown), shown
     assert "passes: requires an image signed by ci" in shown
     site.kubectl.check("delete", "clusterpodpolicy", "signed-by-ci", "--wait=false")

@@ -301,7 +301,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_commands_of_the_page_on_scanned_images_do_what_it_says(
-    image: Image, odd_registry: OddRegistry, cosign: Cosign, key: Key, tmp_path: Path
+    image: Image, odd_registry: OddRegistry, cosign: Cosign, tmp_path: Path
 ) -> None:
     """With programs in place of Trivy and Grype, which write what these would write."""
 
@@ -321,41 +321,46 @@ def test_commands_of_the_page_on_scanned_images_do_what_it_says(
     (tmp_path / "grype").write_text("#!/bin/sh\ncat grype-report.json\n")
     for name in reports:
         (tmp_path / name).chmod(0o755)
-    (tmp_path / "scanner.key").write_bytes(key.private.read_bytes())
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "scanner-key", "namespace": "sekisho-system"}}
-    (tmp_path / "context").mkdir()
-    (tmp_path / "context/secret.json").write_text(json.dumps(secret | {"stringData": {"cosign.pub": key.pem}}))
     (tmp_path / "scanned.yaml").write_text(as_here(blocks("yaml")[0]).replace("enforcement: Warn", "enforcement: Deny"))
     folders = (str(tmp_path), str(cosign.binary.parent), str(Path(sys.executable).parent), os.environ["PATH"])
     environment = cosign.environment | {"PATH": os.pathsep.join(folders)}
-    scan, by_grype, verify, vex, sbom = (as_here(block).removeprefix("$ ").split("\n$ ") for block in blocks("console"))
+    in_blocks = [as_here(block).removeprefix("$ ").split("\n$ ") for block in blocks("console")]
+    by_scanner, scan, by_grype, [make_folder, _, verify], by_security, vex, sbom = in_blocks
 
     def done(*commands: str) -> str:
         ran = run(("bash", "-c", f"cd {tmp_path} && {' && '.join(commands)}"), environment)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 
-    shown = done(*scan, *verify)
+    def make_key(command: str, name: str) -> None:
+        """Make a key as the page does, and a file with the Secret, which the page reads from the cluster."""
+        done(command)
+        meta = {"name": f"{name}-key", "namespace": "sekisho-system"}
+        public = {"cosign.pub": (tmp_path / f"{name}.pub").read_text()}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": public}
+        (tmp_path / f"trust/{name}.json").write_text(json.dumps(secret))
+
+    done(make_folder)
+    make_key(by_scanner[0], "scanner")
+    shown = done(*scan, verify)
     assert ": admitted\n" in shown
     assert "scanned by scanner with trivy at " in shown
-    assert "scanned by scanner with grype at " in done(*by_grype, scan[2], *verify)
+    assert "scanned by scanner with grype at " in done(*by_grype, scan[2], verify)
     rule = {"images": [image.repository], "by": {"anyOf": ["scanner"]}, "sbom": {"formats": ["cyclonedx"]}}
     policy = {"controls": {"images": {"attestations": [rule]}}}
     meta = {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ClusterPodPolicy", "metadata": {"name": "listed"}}
     (tmp_path / "sbom.yaml").write_text(json.dumps(meta | {"spec": policy}))
-    listed = verify[0].replace("-p scanned.yaml", "-p scanned.yaml -p sbom.yaml")
+    listed = verify.replace("-p scanned.yaml", "-p scanned.yaml -p sbom.yaml")
     assert "has no SBOM in cyclonedx by scanner" in done(f"({listed} || [ $? -eq 1 ])")
     shown = done(*sbom, listed)
     assert "attested by scanner: https://cyclonedx.org/bom" in shown
     assert "passes: requires an image with an SBOM in cyclonedx by scanner" in shown
-    other = cosign.new_key("product-security")
-    by_vex = json.dumps(authority("product-security", keys=[{"pem": other.pem}]))
-    (tmp_path / "product-security.key").write_bytes(other.private.read_bytes())
+    make_key(by_security[0], "product-security")
     (tmp_path / "vex.json").write_text(json.dumps(vex_document(vex_statement(), issued=now())))
-    (tmp_path / "vex.yaml").write_text(f"{as_here(blocks('yaml')[1])}\n---\n{by_vex}\n")
+    (tmp_path / "vex.yaml").write_text(as_here(blocks("yaml")[1]))
     dirty = scan_predicate(trivy(trivy_row(), digest=image.digest), now() + timedelta(minutes=1))
     (tmp_path / "trivy-cosign-vuln.json").write_text(json.dumps(dirty))
-    with_vex = verify[0].replace("-p scanned.yaml", "-p scanned.yaml -p vex.yaml")
+    with_vex = verify.replace("-p scanned.yaml", "-p scanned.yaml -p vex.yaml")
     excluded = 'policy "scanned-with-vex" spec.controls.images.attestations[0]: passes'
     assert excluded not in done(*scan[1:], f"({with_vex} || [ $? -eq 1 ])")
     shown = done(*vex, f"({with_vex} || [ $? -eq 1 ])")
