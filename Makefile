@@ -22,6 +22,7 @@ install: $(STAMP) ## Set up .venv with everything that is pinned in requirements
 
 # The lock is complete. Without --no-deps, pip does not take a locked version for one that is required with an extra.
 $(STAMP): requirements/dev.txt pyproject.toml
+	@echo "Installing the packages that requirements/dev.txt pins into $(VENV), which takes a minute or two without output."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
