@@ -152,7 +152,7 @@ def not_listed_yet(name: str, reflector: Reflector[Any]) -> str:
 
 
 def certificate_from_secret(api: ApiClient, namespace: str, name: str, certificate: ServingCertificate) -> Dependency:
-    """The pair in a Secret."""
+    """A dependency that serves the certificate and key in a Secret, and each later version of them."""
 
     def change(pairs: Mapping[str, Pair]) -> None:
         for pair in pairs.values():

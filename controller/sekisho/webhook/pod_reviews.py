@@ -43,7 +43,7 @@ from sekisho.webhook.verification import Verification
 logger = logging.getLogger(__name__)
 
 MAX_REVIEWS: Final = 1000
-"""Reviews that wait for a namespace's labels; past it, each is denied unjudged."""
+"""Reviews that wait for a namespace's labels or for look-ups of images; past it, each is denied unjudged."""
 MAX_FINDINGS_AT_ONCE: Final = 1000
 """By all policies together, of a review that is judged at once, about 10 us each. With more it is judged apart."""
 MAX_FETCHES_FOR_UNKNOWN_SENDERS: Final = 8
@@ -61,7 +61,7 @@ _TOO_MUCH: Final = (
 T = TypeVar("T")
 Answer = Callable[[Review, PolicySet, Mapping[str, str] | None, CheckTime | None, Trust | None], Outcome]
 """Called with the time checks of a review that is judged apart; None for one that is judged at once. The trust is None
-where no policy needs evidence about images."""
+where no policy needs evidence about images, and where images are not verified."""
 
 
 class _TimeApart(Struct):
