@@ -19,7 +19,7 @@ from sekisho.controls.control import (
     inherits_by_update,
 )
 from sekisho.controls.id_ranges import Ranges, Rule, allowance, id_check
-from sekisho.findings import Finding, remove
+from sekisho.findings import Change, FieldPath, Finding, remove
 from sekisho.pods import ContainerRef, Pod, in_user_namespace
 
 _FIELD = ("securityContext", "runAsUser")
@@ -52,15 +52,15 @@ def _judge_from_1_35(pod: Pod, containers: Sequence[ContainerRef]) -> list[Findi
 def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     findings = []
     pod_context = pod.spec.security_context
-    pod_is_root = pod_context is not None and pod_context.run_as_user == 0
-    if pod_is_root:
-        findings.append(_root(_POD_FIELD, None))
+    pod_user = None if pod_context is None else pod_context.run_as_user
+    if pod_user == 0:
+        findings.append(_root(_POD_FIELD, None, None))
     for ref in containers:
         context = ref.container.security_context
         user = None if context is None else context.run_as_user
         if user == 0:
-            findings.append(_root(ref.path + _FIELD, ref))
-        elif user is None and pod_is_root and inherits_by_update(ref):
+            findings.append(_root(ref.path + _FIELD, ref, pod_user))
+        elif user is None and pod_user == 0 and inherits_by_update(ref):
             finding = Finding.of(
                 "runAsUser",
                 ref.path + _FIELD,
@@ -73,16 +73,16 @@ def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     return findings
 
 
-def _root(path: tuple[str | int, ...], about: ContainerRef | None) -> Finding:
-    return Finding.of(
-        "runAsUser",
-        path,
-        0,
-        allowed="unset or not 0",
-        fix="remove it or set another user",
-        change=remove(path),
-        about=about,
-    )
+def _root(path: FieldPath, about: ContainerRef | None, pod_user: int | None) -> Finding:
+    """The finding on user 0. Without the field the pod's user applies, or the image's if the pod has none.
+
+    The image's user is often root, and the kubelet then starts nothing where runAsNonRoot is true.
+    """
+    fix = "set a user id above 0, here or in the image"
+    change: Change | None = None
+    if pod_user:
+        fix, change = "remove it: the pod's user applies then", remove(path)
+    return Finding.of("runAsUser", path, 0, allowed="unset or not 0", fix=fix, change=change, about=about)
 
 
 CONTROL = Control(

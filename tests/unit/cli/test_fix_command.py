@@ -140,6 +140,17 @@ def test_what_a_person_must_decide_remains_and_is_reported() -> None:
     assert documents(result.stdout)[0]["spec"]["containers"][0]["securityContext"]["privileged"] is False
 
 
+def test_user_0_is_removed_only_where_the_pods_user_applies_then() -> None:
+    pod = restricted_pod(container(securityContext={"runAsUser": 0}))
+    result = sekisho("fix", "--all", "--standard", "restricted", "-", text=write_document(pod))
+    assert (result.exit_code, documents(result.stdout)) == (1, [pod])
+    assert "set a user id above 0, here or in the image. [runAsUser" in result.stderr
+    pod["spec"]["securityContext"]["runAsUser"] = 1000
+    result = sekisho("fix", "--all", "--standard", "restricted", "-", text=write_document(pod))
+    assert result.exit_code == 0, result.stderr
+    assert "runAsUser" not in documents(result.stdout)[0]["spec"]["containers"][0]["securityContext"]
+
+
 def test_what_the_api_server_would_reject_remains_and_is_reported() -> None:
     mounts = [{"name": "v", "mountPath": "/v", "mountPropagation": "Bidirectional"}]
     pod = restricted_pod(container(securityContext={"privileged": True}, volumeMounts=mounts))

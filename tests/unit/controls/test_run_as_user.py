@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from sekisho.findings import remove
+from tests.pods import with_container_in
 from tests.unit.controls.twins import (
     LISTS,
     Container,
@@ -12,6 +14,7 @@ from tests.unit.controls.twins import (
     ParameterTwin,
     Pod,
     PodTwin,
+    at_level,
     check_container_twin,
     check_inheritance,
     check_parameter_twin,
@@ -50,6 +53,21 @@ POD_TWINS: list[PodTwin] = [
 @pytest.mark.parametrize(("bad", "good", "field"), POD_TWINS)
 def test_pod_field_is_denied(bad: Pod, good: Pod, field: str) -> None:
     check_pod_twin("runAsUser", bad, good, field)
+
+
+@pytest.mark.parametrize("where", LISTS)
+def test_a_containers_user_0_is_removed_only_where_the_pods_user_applies_then(where: str) -> None:
+    pod = with_container_in(where, security(runAsUser=0), securityContext={"runAsUser": 1000})
+    (finding,) = at_level("runAsUser", pod)
+    assert (finding.fix, finding.change) == ("remove it: the pod's user applies then", remove(finding.path))
+    # Without the field the image's user would apply, which may be root.
+    (finding,) = at_level("runAsUser", with_container_in(where, security(runAsUser=0)))
+    assert (finding.fix, finding.change) == ("set a user id above 0, here or in the image", None)
+
+
+def test_a_person_decides_which_user_a_pod_runs_as() -> None:
+    (finding,) = at_level("runAsUser", pod_context(runAsUser=0))
+    assert (finding.fix, finding.change) == ("set a user id above 0, here or in the image", None)
 
 
 PARAMETER_TWINS: list[ParameterTwin] = [
