@@ -367,7 +367,7 @@ def test_denial_while_a_look_up_goes_on_is_pending(site: Site, signed: Kubectl, 
     image = site.image(repository_name, "slow", P256)
     site.registry.behave(Behavior(faults=(Fault("referrers", delay_ms=4000, times=1),)), repository_name)
     first = run(signed, "first", image.reference)
-    assert ", still being verified (registry" in first.stderr
+    assert ", still being verified at registry" in first.stderr
     wait_until(lambda: run(signed, "next", image.reference).returncode == 0, SOON, "the next try finds the result")
 
 

@@ -181,7 +181,7 @@ def _without_known(checks: Checks, wanted: _Options, known: Baseline) -> Checks:
         replace_file(file, write_baseline(known).encode())
     checked, gone = without_known(checks.checked, known, file.parent)
     if count := sum(gone.values()):
-        note = f"note: {file}: {count} of its findings are gone; --write-baseline leaves them out"
+        note = f"note: {file}: {count} of its findings are gone; --write-baseline removes them from it"
         click.echo(printable(note), err=True)
     return replace(checks, checked=tuple(checked), known=sum(known.values()) - count)
 

@@ -327,7 +327,9 @@ def _tag_fault(reference: Reference, rules: _Rules) -> Fault | None:
         return "an image with a tag", "append a tag such as :1.2.3"
     tag = reference.tag or "latest"
     if tag in (parameters.denied_tags or ()):
-        return rules.not_denied_tag(), "name the version to run, as :1.2.3"
+        if reference.tag is None:
+            return rules.not_denied_tag(), "append the version to run, such as :1.2.3: no tag means latest"
+        return rules.not_denied_tag(), "name the version to run, such as :1.2.3"
     return None
 
 

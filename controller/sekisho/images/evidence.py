@@ -130,7 +130,8 @@ class ImageFacts(Struct, frozen=True, gc=False):
 class Unknown(Struct, frozen=True, gc=False):
     """Why there are no facts about an image.
 
-    reason: a clause that continues `the image`, such as `is still being verified (registry ghcr.io, 2.7 s so far)`.
+    reason: a clause that continues `the image`, such as `is still being verified at registry ghcr.io, 2.7 s so
+        far`.
     fix: what to do about it, as an imperative clause.
     is_pending: whether the look-up goes on, so that a later try finds its result.
     """

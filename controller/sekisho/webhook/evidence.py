@@ -558,7 +558,7 @@ class EvidenceView(Mapping[str, ImageFacts | Unknown]):
 def _pending(flight: _Flight) -> Unknown:
     seconds = time.monotonic() - flight.started
     return Unknown(
-        f"is still being verified (registry {flight.registry}, {seconds:.1f} s so far)",
+        f"is still being verified at registry {flight.registry}, {seconds:.1f} s so far",
         LOOKUP_CONTINUES,
         is_pending=True,
     )

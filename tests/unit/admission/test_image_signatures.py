@@ -265,11 +265,11 @@ def test_without_facts_an_image_is_denied_and_must_be_looked_up() -> None:
 
 
 def test_look_up_that_goes_on_is_pending() -> None:
-    going_on = Unknown("is still being verified (registry ghcr.io)", "try again", is_pending=True)
+    going_on = Unknown("is still being verified at registry ghcr.io", "try again", is_pending=True)
     evaluation = judged(pod(), known=going_on)
     assert evaluation.is_denied
     assert evaluation.is_pending
-    assert f'for its image "{NAME}", still being verified (registry ghcr.io) (allowed' in message(evaluation)
+    assert f'for its image "{NAME}", still being verified at registry ghcr.io (allowed' in message(evaluation)
     failed = judged(pod(), known=Unknown("cannot be verified", "repair the registry"))
     assert failed.is_denied
     assert not failed.is_pending

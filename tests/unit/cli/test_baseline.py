@@ -111,7 +111,7 @@ def test_no_hidden_value_is_written(folder: Path) -> None:
 def test_findings_that_are_gone_are_counted_in_a_note(folder: Path) -> None:
     run(folder, "--write-baseline")
     (folder / "deploy/pod.yaml").write_text(GOOD_POD)
-    assert "known.yaml: 1 of its findings are gone; --write-baseline leaves them out" in run(folder)
+    assert "known.yaml: 1 of its findings are gone; --write-baseline removes them from it" in run(folder)
 
 
 def test_standard_input_has_a_baseline_too(folder: Path) -> None:

@@ -54,6 +54,18 @@ PARAMETER_TWINS: list[ParameterTwin] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("a.io/x", "append the version to run, such as :1.2.3: no tag means latest"),
+        ("a.io/x:latest", "name the version to run, such as :1.2.3"),
+    ],
+)
+def test_the_fix_for_an_image_without_a_tag_says_that_it_would_run_latest(name: str, fix: str) -> None:
+    (finding,) = with_parameters("images", {"deniedTags": ["latest"]}, image(name))
+    assert finding.fix == fix
+
+
 @pytest.mark.parametrize(("parameters", "bad", "good", "field"), PARAMETER_TWINS)
 def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: str) -> None:
     check_parameter_twin("images", parameters, bad, good, field)

@@ -269,7 +269,7 @@ async def test_look_up_that_takes_longer_is_pending_and_goes_on(site: Site) -> N
     unknown = await site.look(image, 0.05)
     assert isinstance(unknown, Unknown)
     assert unknown.is_pending
-    assert re.fullmatch(rf"is still being verified \(registry {site.registry.host}, \d+\.\d s so far\)", unknown.reason)
+    assert re.fullmatch(rf"is still being verified at registry {site.registry.host}, \d+\.\d s so far", unknown.reason)
     held.release.set()
     assert (await site.facts(image)).signatures
     assert sum("/referrers/" in one.path for one in site.registry.requests) == 2  # the held one is answered again
