@@ -209,8 +209,8 @@ async def seconds_of(policies: PolicySet, path: str, body: bytes) -> Seconds:
 async def _seconds_apart(reviews: PodReviews) -> float:
     """The CPU of its threads until now."""
     call = asyncio.get_running_loop().run_in_executor
-    threads = [apart._thread for apart in (reviews._large, reviews._planned)]  # noqa: SLF001
-    return sum([await call(thread, time.thread_time) for thread in threads])
+    executors = [thread._thread for thread in (reviews._large, reviews._planning)]  # noqa: SLF001
+    return sum([await call(executor, time.thread_time) for executor in executors])
 
 
 def _entry(schema: Schema, number: int, text: Callable[[int, int], str]) -> Any:

@@ -74,7 +74,7 @@ class ImageVerification:
         self._counts_for = counts_for
 
     def for_unknown_senders(self) -> "ImageVerification":
-        """The same for reviews that the API server did not send."""
+        """The verification for reviews that the API server did not send: their look-ups count for one namespace."""
         return ImageVerification(
             self._authorities, self._evidence, self._tags, self._clock, self._pull_secrets_of, _OF_UNKNOWN_SENDERS
         )
@@ -93,7 +93,7 @@ class ImageVerification:
             policies.predicates,
         )
 
-    async def settled(self, outcome: Outcome, trust: Trust, deadline: Deadline) -> bool:
+    async def look_up(self, outcome: Outcome, trust: Trust, deadline: Deadline) -> bool:
         """Start the look-ups that an outcome needs, and wait for them where it denies, or is about a pod.
 
         A pod that only rules with Warn or Audit need them for waits for a moment; if that is not enough, its verdict

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 MAX_LOGGED_LENGTH: Final = 2048
 MAX_SMALL_BYTES: Final = 8 * 1024
-"""A body up to this size is judged at once; larger ones take their turn in a thread of their own."""
+"""A body up to this size is judged on the event loop; larger ones take their turn in a thread of their own."""
 _LATE: Final = Problem("", "other policies took longer to review than the API server waits")
 
 
@@ -65,7 +65,7 @@ class PolicyReviews:
         self._longest = longest_waiver
         self._exempt = exempt
         self._counts: Counter[tuple[str, ...]] = Counter()
-        self._apart = ThreadPoolExecutor(1, thread_name_prefix="large-policies")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="large-policies")
         self._turns = Turns()
 
     async def validate(self, body: bytes, deadline: Deadline) -> bytes:
@@ -88,7 +88,7 @@ class PolicyReviews:
 
     def close(self) -> None:
         """End the thread for large policies when it is done with the present one."""
-        self._apart.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _outcome_of_large(self, review: PolicyReview, deadline: Deadline) -> PolicyOutcome:
         """The verdict on a large policy, in its turn. Namespaces take turns, and the cluster's kinds count as one."""
@@ -96,7 +96,7 @@ class PolicyReviews:
             async with self._turns.turn(review.namespace or "", deadline.remaining):
                 if deadline.remaining < 0:
                     return denied_policy(review, _LATE)
-                return await asyncio.get_running_loop().run_in_executor(self._apart, self._outcome, review)
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._outcome, review)
         except TimeoutError:
             return denied_policy(review, _LATE)
 

@@ -1,4 +1,7 @@
-"""What a small review costs, before it is judged: whether all others can wait for it."""
+"""What a small review costs, before it is judged.
+
+A quick one is judged on the event loop, where all others wait for it; any other one is judged in a thread.
+"""
 
 from collections.abc import Mapping
 from typing import Final
@@ -9,30 +12,30 @@ from sekisho.policies import PolicySet
 from sekisho.remembered import begin_trial, end_trial
 
 MAX_SMALL_BYTES: Final = 64 * 1024
-"""A body up to this size is decoded and judged at once; larger ones take their turn in a thread of their own."""
+"""A body up to this size is decoded on the event loop; larger ones take their turn in a thread of their own."""
 MAX_SMALL_WORK: Final = 5000
-"""Containers times the cost of their policies, of a review that is judged at once; about 1 us each, 7 at worst."""
+"""Containers times the cost of their policies, of a quick review; about 1 us each, 7 at worst."""
 MAX_SMALL_PRODUCT: Final = 1_500_000
-"""Bytes of the body times the cost of its policies, of a review that is judged at once; about 10 ns each, 30 at worst.
+"""Bytes of the body times the cost of its policies, of a quick review; about 10 ns each, 30 at worst.
 Any list in the pod may be compared with any list of a policy: sysctls, claims, annotations, variables."""
 _MAX_FEW_CONTAINERS: Final = 4
-"""A pod with at most so many is judged at once for MAX_SMALL_PRODUCT alone, where there are few policies."""
+"""A pod with at most this many is quick for MAX_SMALL_PRODUCT alone, where there are few policies."""
 _MAX_TINY_BYTES: Final = 1024
-"""Such a pod with a body of up to this size is judged at once, whatever its policies cost."""
+"""Such a pod with a body of up to this size is quick, whatever its policies cost."""
 _MAX_EXEMPTIONS: Final = 10_000
-"""What a denied pod may be compared with in the waivers for its namespace, where its review is judged at once; about
-2 us for each. They are policies, values, conditions, and for each container patterns for images."""
+"""What a denied pod may be compared with in the waivers for its namespace, where its review is quick; about 2 us for
+each. They are policies, values, conditions, and for each container patterns for images."""
 _MAX_PATTERNS: Final = 10_000
 """The cost of the patterns that a namespace is compared with, as `pattern_cost` gives it; about 1 us each. With more,
-what applies to it is selected apart."""
+what applies to it is selected in a thread."""
 _MAX_RESOURCES: Final = 500
-"""Requests and limits of all containers where a review is judged at once; those of a template take about 45 us each."""
+"""Requests and limits of all containers of a quick review; those of a template take about 45 us each."""
 _MAX_FEW_POLICIES: Final = 50
-"""In the whole cluster. With more, even a pod with few containers is judged at once only if its own policies cost
-little. With more that may apply to a namespace, a plan is computed apart, which takes about 0.1 ms for each."""
+"""In the whole cluster. With more, even a pod with few containers is quick only if its own policies cost little. With
+more that may apply to a namespace, a plan is computed in a thread, which takes about 0.1 ms for each."""
 
 
-def is_planned(review: Review, policies: PolicySet, labels: Mapping[str, str] | None) -> bool:
+def needs_no_planning(review: Review, policies: PolicySet, labels: Mapping[str, str] | None) -> bool:
     """Whether what applies to a pod is known, or so little to select and plan that all others can wait for it."""
     namespace = review.namespace or ""
     if _has_many_exemptions(review, policies) and not policies.knows_exemptions(namespace):
@@ -53,7 +56,7 @@ def is_planned(review: Review, policies: PolicySet, labels: Mapping[str, str] | 
 
 
 def is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[str, str] | None) -> bool:
-    """Whether a review that `is_planned` takes so little time that all others can wait for it.
+    """Whether a review that `needs_no_planning` takes so little time that all others can wait for it.
 
     size: that of its body.
     """
@@ -84,5 +87,5 @@ def _resources(review: Review) -> int:
 
 
 def _has_many_exemptions(review: Review, policies: PolicySet) -> bool:
-    """Whether the waivers of all namespaces together have more than a denied pod may be compared with at once."""
+    """Whether all waivers together have more than a denied pod may be compared with in a quick review."""
     return policies.exemptions + review.containers * policies.exempt_images > _MAX_EXEMPTIONS

@@ -15,18 +15,18 @@ class Verification(Protocol):
         """What rules on signatures are judged from now, for the images of a review."""
         ...
 
-    async def settled(self, outcome: Outcome, trust: Trust, deadline: Deadline) -> bool:
+    async def look_up(self, outcome: Outcome, trust: Trust, deadline: Deadline) -> bool:
         """Start the look-ups that an outcome needs, and wait for those of a pod: of tags, for a new pod that was not
         judged yet, and of signatures.
 
         trust: what the outcome was judged from.
 
-        Returns whether to judge again.
+        Returns whether more may be known than in `trust`, so that the review must be judged again.
         """
         ...
 
     def for_unknown_senders(self) -> "Verification":
-        """The same for reviews that the API server did not send: what they look up counts for one namespace, whatever
-        namespaces they are about, and so leaves room for the look-ups of all others.
+        """The verification for reviews that the API server did not send: what they look up counts for one namespace,
+        whatever namespaces they are about, and so leaves room for the look-ups of all others.
         """
         ...

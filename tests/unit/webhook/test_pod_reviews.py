@@ -24,6 +24,7 @@ from sekisho.policies import ClusterPodPolicy, PolicySet, PolicyWaiver
 from sekisho.turns import Turns
 from sekisho.webhook import bodies, http_shell, review_cost
 from sekisho.webhook import pod_reviews as module
+from sekisho.webhook.questions import Question
 from tests.reviews import UID, review
 from tests.unit.waiting import until
 from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, serving_reviews
@@ -533,9 +534,7 @@ async def test_reviews_that_wait_for_their_turn_are_kept_as_bodies_and_decoded_a
     take = Turns.take
 
     async def noting_take(turns: Turns, namespace: str, places: int = 1) -> None:
-        kept.extend(
-            question.review is not None for question in gc.get_objects() if isinstance(question, module.Question)
-        )
+        kept.extend(question.review is not None for question in gc.get_objects() if isinstance(question, Question))
         await take(turns, namespace, places)
 
     patterns = [f"r{number}.io/*a*b" for number in range(256)]
