@@ -189,22 +189,26 @@ def _with_evidence(
     if form is _POD and old is not None:
         return evaluation  # nothing that runs has changed
     steps = evaluation.plan.template_steps if form is _TEMPLATE else evaluation.plan.steps
-    unsigned = judge_evidence(evaluation.pod, steps, old, evaluation.violations, context)
+    by_evidence = judge_evidence(evaluation.pod, steps, old, evaluation.violations, context)
     if context.trust is None and form is _MANIFEST:
-        evaluation, unsigned = _without_unverified(evaluation, unsigned)
-    if not unsigned:
+        evaluation, by_evidence = _without_unverified(evaluation, by_evidence)
+    if not by_evidence:
         return evaluation
     not_judged, notes = _NO_VIOLATIONS, _NO_NOTES
     if form is not _POD:
-        unsigned, not_judged, notes = without_placeholders(unsigned, evaluation.pod, annotations)
-    unsigned, waived = apply_waivers(unsigned, evaluation.pod, context)
-    lookups = dict.fromkeys(violation.lookup for violation in unsigned if violation.lookup is not None)
+        by_evidence, not_judged, notes = without_placeholders(by_evidence, evaluation.pod, annotations)
+    by_evidence, waived = apply_waivers(by_evidence, evaluation.pod, context)
+    lookups = dict.fromkeys(violation.lookup for violation in by_evidence if violation.lookup is not None)
     if form is _TEMPLATE:
         # Their pods come later, and by then the look-up may be done: a warning now would say nothing yet.
-        unsigned = [v for v in unsigned if v.lookup is None or v.enforcement == Enforcement.DENY]
+        by_evidence = [
+            violation
+            for violation in by_evidence
+            if violation.lookup is None or violation.enforcement == Enforcement.DENY
+        ]
     return replace(
         evaluation,
-        violations=tuple(_in_order((*evaluation.violations, *unsigned))),
+        violations=tuple(_in_order((*evaluation.violations, *by_evidence))),
         waived=evaluation.waived + waived,
         notes=tuple(dict.fromkeys((*evaluation.notes, *notes))),
         not_judged=evaluation.not_judged + not_judged,
@@ -216,12 +220,12 @@ def _in_order(violations: Iterable[Violation]) -> list[Violation]:
     return sorted(violations, key=lambda violation: _ORDER[violation.finding.control])
 
 
-def _without_unverified(evaluation: Evaluation, unsigned: Sequence[Violation]) -> tuple[Evaluation, list[Violation]]:
-    """What is judged offline: a note says that signatures were not."""
-    if unverified := tuple(violation for violation in unsigned if violation.needs_trust):
+def _without_unverified(evaluation: Evaluation, by_evidence: Sequence[Violation]) -> tuple[Evaluation, list[Violation]]:
+    """What can be judged offline: the violations that need evidence from registries become a note."""
+    if unverified := tuple(violation for violation in by_evidence if violation.needs_trust):
         notes, not_judged = (*evaluation.notes, NOT_VERIFIED), evaluation.not_judged + unverified
         evaluation = replace(evaluation, notes=notes, not_judged=not_judged)
-    return evaluation, [violation for violation in unsigned if not violation.needs_trust]
+    return evaluation, [violation for violation in by_evidence if not violation.needs_trust]
 
 
 def _with_origin(violation: Violation, origins: Mapping[FieldPath, Origin]) -> Violation:

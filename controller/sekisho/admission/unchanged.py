@@ -71,11 +71,11 @@ def is_unchanged(body: bytes) -> bool:
         return False
     request = envelope.request
     of_pod = request.resource.get("resource") == "pods"
-    return _judged(request.old_object, of_pod=of_pod) == _judged(request.object, of_pod=of_pod)
+    return _judged_parts(request.old_object, of_pod=of_pod) == _judged_parts(request.object, of_pod=of_pod)
 
 
-def _judged(of: _Object, *, of_pod: bool) -> tuple[Raw, Mapping[str, Raw | None], Mapping[str, Raw]]:
-    """What policies judge of an object."""
+def _judged_parts(of: _Object, *, of_pod: bool) -> tuple[Raw, Mapping[str, Raw | None], Mapping[str, Raw]]:
+    """The parts of an object that policies judge: template, spec and metadata. of_pod: whether it is a pod."""
     spec = of.spec if of_pod else {key: of.spec.get(key) for key in TEMPLATES}
     may_change = MAY_CHANGE | {OWNERS} if of_pod else MAY_CHANGE
     return of.template, spec, {key: value for key, value in of.metadata.items() if key not in may_change}

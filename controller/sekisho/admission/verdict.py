@@ -31,7 +31,7 @@ class Violation(Struct, frozen=True, gc=False):
     lookup: the image of the finding, if a look-up may show that nothing is wrong with it; else None.
     is_pending: whether that look-up goes on.
     messages: lines of policies of their own, by name; those of policies that are not in `policies` do not count.
-    needs_trust: whether it is only known that this installation does not verify images.
+    needs_trust: whether it only says that this installation does not verify images.
     """
 
     policies: tuple[str, ...]
@@ -62,48 +62,53 @@ def judge(
     """The violations of a pod, in the order of the controls; an empty list when there are none.
 
     old: a pod whose violations are left out; None to judge the pod whole.
-    check_time: None where judging is quick.
+    check_time: called now and then; None where judging is quick.
+    max_findings: as many findings and violations as the caller wants to wait for, with those left out; MAX_FINDINGS if
+        it waits for all. Each step may then leave out as many again.
 
-    Raises ManyFindingsError for more than `max_findings` findings or violations where that is less than MAX_FINDINGS,
-    and UnjudgedError as `check_time` does, and for more than MAX_FINDINGS; with `old`, those left out count by step.
+    Raises ManyFindingsError for more than a smaller `max_findings`, UnjudgedError for more than MAX_FINDINGS, and what
+    `check_time` raises.
     """
     if old is not None and _is_judged_alike(old, pod):
         return []
-    containers = timed(container_refs(pod.spec), check_time)
-    pod, old_containers = with_time_checks(pod, check_time), []
+    now = with_time_checks(pod, check_time), timed(container_refs(pod.spec), check_time)
+    before: _PodAndContainers | None = None
     if old is not None:
-        old_containers, old = timed(container_refs(old.spec), check_time), with_time_checks(old, check_time)
-    now, before = (pod, containers), (old or pod, old_containers)
+        before = with_time_checks(old, check_time), timed(container_refs(old.spec), check_time)
     violations: list[Violation] = []
-    max_of_step = MAX_FINDINGS if old is not None and max_findings >= MAX_FINDINGS else None
+    max_of_step = MAX_FINDINGS if before is not None and max_findings >= MAX_FINDINGS else None
     begin_findings(max_findings)
     try:
         for step in steps:
             if check_time is not None:
                 check_time()
-            findings = step.check(pod, containers) if old is None else _not_excused(step, now, before, max_of_step)
+            findings = step.check(*now) if before is None else _not_excused(step, now, before, max_of_step)
             if findings:
                 if len(violations) + len(findings) * len(step.required_by) > max_findings:
                     raise ManyFindingsError("they are too many")
                 violations += [
-                    Violation(one.policies, one.enforcement, finding, one.on_pods, None, False, one.messages)
+                    Violation(by.policies, by.enforcement, finding, by.on_pods, messages=by.messages)
                     for finding in findings
-                    for one in step.required_by
+                    for by in step.required_by
                 ]
-    except ManyFindingsError as error:
-        raise error if max_findings < MAX_FINDINGS else _too_many("pod") from None
+    except ManyFindingsError:
+        if max_findings < MAX_FINDINGS:  # the caller judges the pod elsewhere
+            raise
+        raise _too_many("pod") from None
     finally:
         end_findings()
     return violations
 
 
-_Judged = tuple[Pod, Sequence[ContainerRef]]
+_PodAndContainers = tuple[Pod, Sequence[ContainerRef]]
 
 
-def _not_excused(step: Step, now: _Judged, before: _Judged, max_findings: int | None) -> Sequence[Finding]:
-    """The findings of a step on a pod with its containers that were not there before.
+def _not_excused(
+    step: Step, now: _PodAndContainers, before: _PodAndContainers, max_findings: int | None
+) -> Sequence[Finding]:
+    """The findings of a step on a pod that it did not have before an update.
 
-    max_findings: how many there may be now, and before; None for what `begin_findings` says.
+    max_findings: how many there may be now, and as many before; None where the caller of `begin_findings` counts.
 
     Raises ManyFindingsError.
     """
@@ -149,11 +154,9 @@ def judge_workload(
         if len(violations) + len(findings) * len(step.required_by) > MAX_FINDINGS:
             raise _too_many(workload.kind)
         violations += [
-            Violation(
-                required.policies, required.enforcement, finding, required.enforcement, messages=required.messages
-            )
+            Violation(by.policies, by.enforcement, finding, by.enforcement, messages=by.messages)
             for finding in findings
-            for required in step.required_by
+            for by in step.required_by
         ]
     return violations
 
@@ -166,16 +169,17 @@ def judge_evidence(
     old: a pod whose images are left out, where they are in the same container or volume; None to judge all.
     violations: the others; an image that is denied already is not judged.
 
-    Raises UnjudgedError and ManyFindingsError as `judge` does; long scans count as findings.
+    Raises UnjudgedError and ManyFindingsError as `judge` does. A long scan counts as findings, as it takes as long.
     """
     containers = timed(container_refs(pod.spec), context.check_time)
-    left_out = {violation.finding.path for violation in violations if violation.on_pods == Enforcement.DENY}
+    left_out = {violation.finding.path for violation in violations if violation.on_pods == _DENY}
     if old is not None:
         known = {(name, image) for _, name, image in _images(old)}
         left_out |= {path for path, name, image in _images(pod) if (name, image) in known}
     pod = with_time_checks(pod, context.check_time)
     catalogs = context.policies.catalogs_at(context.clock)
     by_evidence: list[Violation] = []
+    # A caller that waits for all has its time checks instead, and what long scans count for does not end judging.
     begin_findings(context.max_findings if context.max_findings < MAX_FINDINGS else None)
     try:
         for step in steps:
@@ -186,7 +190,7 @@ def judge_evidence(
             faults = step.evidence_check(pod, containers, left_out, context.trust, catalogs)
             if len(violations) + len(by_evidence) + len(faults) * len(step.required_by) > MAX_FINDINGS:
                 raise _too_many("pod")
-            by_evidence += [_by_evidence(fault, requirement) for fault in faults for requirement in step.required_by]
+            by_evidence += [_by_evidence(fault, by) for fault in faults for by in step.required_by]
     finally:
         end_findings()
     return by_evidence
@@ -198,10 +202,10 @@ def _by_evidence(fault: ImageFinding, by: Requirement) -> Violation:
         by.enforcement,
         fault.finding,
         by.on_pods,
-        fault.lookup,
-        fault.is_pending,
-        by.messages,
-        fault.needs_trust,
+        lookup=fault.lookup,
+        is_pending=fault.is_pending,
+        messages=by.messages,
+        needs_trust=fault.needs_trust,
     )
 
 
@@ -216,25 +220,27 @@ def _images(pod: Pod) -> Iterator[tuple[FieldPath, str, str | None]]:
 
 def policies_of(violations: Iterable[Violation]) -> list[str]:
     """The names of the policies that are violated, each once, in the order of the violations."""
+    # Violations of the same requirement have the same tuple; a pod may have thousands.
     distinct = {id(violation.policies): violation.policies for violation in violations}
-    if len(distinct) == 1:  # the usual case; within a violation, each is named once
-        return list(*distinct.values())
+    if len(distinct) == 1:  # the usual case, and a tuple names each policy once
+        (policies,) = distinct.values()
+        return list(policies)
     return list(dict.fromkeys(name for policies in distinct.values() for name in policies))
 
 
-class Enforced(Protocol):
-    """What a policy enforces on a pod, such as a violation."""
+class HasEnforcement(Protocol):
+    """Something that policies do something about, such as a violation."""
 
     @property
     def enforcement(self) -> Enforcement:
-        """What the policy does about it."""
+        """What they do about it."""
 
 
-E = TypeVar("E", bound=Enforced)
+E = TypeVar("E", bound=HasEnforcement)
 
 
 def denying(violations: Iterable[E]) -> list[E]:
-    """The violations that deny the pod. Whatever says that a pod is denied asks here."""
+    """The violations that deny the pod. All code that says that a pod is denied calls this."""
     return [violation for violation in violations if violation.enforcement == _DENY]
 
 

@@ -1,4 +1,4 @@
-"""One pass over the objects of a cluster: first what is between pods and owners, then templates, then pods."""
+"""One pass over a cluster: first the ReplicaSets and Jobs between pods and their owners, then templates, then pods."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -52,19 +52,23 @@ class Surroundings(Struct, frozen=True, eq=False):
     labels_of: the labels of a namespace; None for one that is not known, whose pods do not count where policies read
         labels.
     objects_of: what is known of a pod's namespace that changes the pods of a template.
-    clock_of: the time to judge a pod of a namespace in, and what ends judging if that takes too long; raises
-        UnjudgedError where there is none left for the namespace. None to never end it.
+    time_limit_of: makes a context in which one pod of a namespace is judged, with what is called now and then, and
+        raises UnjudgedError once that takes too long. Raises it too where the namespace has no time left. None for no
+        limit.
     """
 
     now: datetime
     exempt: Container[str]
     labels_of: Callable[[str], Mapping[str, str] | None]
     objects_of: Callable[[str, Pod], NamespaceObjects]
-    clock_of: Callable[[str], AbstractContextManager[CheckTime]] | None = None
+    time_limit_of: Callable[[str], AbstractContextManager[CheckTime]] | None = None
 
 
-class _Verdict(Struct, frozen=True):
-    """What pods that are created again get: the policies that would deny them, whether they do today, and why."""
+class _Denial(Struct, frozen=True):
+    """Why a pod would be denied if it were created again: the policies, whether they deny it today, the violations.
+
+    Without policies it would be admitted.
+    """
 
     denied_by: tuple[str, ...]
     is_now: bool
@@ -75,7 +79,7 @@ class Audit:
     """One pass: call `add_links`, then `add_templates`, then `add_pods`, each as often as needed, then `result`.
 
     policies: the set to judge by, without evidence about images.
-    promotions: which violations deny when every policy does.
+    promotions: which violations would deny a pod if every policy denied.
     max_violations: how many violations of each owner are kept.
 
     Objects that cannot be read or judged are counted as not judged. No method raises.
@@ -89,9 +93,11 @@ class Audit:
         self._around = around
         self._max_violations = max_violations
         self._links: dict[str, OwnerReference] = {}
-        self._templates: dict[str, OwnerAudit] = {}
-        self._others: dict[Owner, OwnerAudit] = {}
-        self._applied: dict[tuple[str, ...], int] = {}
+        self._with_template: dict[str, OwnerAudit] = {}
+        """By uid, the owners with a template."""
+        self._without_template: dict[Owner, OwnerAudit] = {}
+        self._pods_by_policies: dict[tuple[str, ...], int] = {}
+        """How many pods have the policies of these titles."""
         self._titles: dict[Plan, tuple[str, ...]] = {}
         self._pods = self._violating = self._unjudged = 0
         self._has_unverified = False
@@ -117,19 +123,19 @@ class Audit:
 
     def result(self) -> Result:
         """The counts. Call it once."""
-        for audited in self._templates.values():
+        for audited in self._with_template.values():
             audited.count_denied(audited.template_denied_by or (), audited.pods, is_now=audited.is_template_denied_now)
-        owners = [*self._templates.values(), *self._others.values()]
+        owners = [*self._with_template.values(), *self._without_template.values()]
         applied: dict[str, int] = {}
-        for titles, pods in self._applied.items():
+        for titles, pods in self._pods_by_policies.items():
             count(applied, titles, pods)
-        shown = [one for one in owners if one.violating or one.would_be_denied]
+        shown = [audited for audited in owners if audited.violating or audited.would_be_denied]
         return Result(
             pods=self._pods,
             violating=self._violating,
             denied=sum(audited.denied for audited in shown),
             denied_now=sum(audited.denied_now for audited in shown),
-            owners=tuple(sorted(shown, key=lambda one: (-one.denied, not one.is_idle, -one.violating, one.owner))),
+            owners=tuple(sorted(shown, key=_order)),
             policies=impacts(applied, shown),
             unjudged=self._unjudged,
             has_unverified=self._has_unverified,
@@ -165,15 +171,15 @@ class Audit:
         _check_size(template, raw)
         owner = Owner(namespace, kind.name, meta.name or "", kind.api_version)
         creator = creator_of(kind.api_version, kind.name)
-        verdict = self._created_again(template, namespace, creator, annotations=meta.annotations)
-        if verdict is None:
+        denial = self._created_again(template, namespace, creator, annotations=meta.annotations)
+        if denial is None:
             return
         path = POD_TEMPLATES[kind.group, kind.name]
-        self._templates[meta.uid] = OwnerAudit(
+        self._with_template[meta.uid] = OwnerAudit(
             owner,
-            template_denied_by=verdict.denied_by,
-            is_template_denied_now=verdict.is_now,
-            violations=violations_in_object(verdict.violations, path),
+            template_denied_by=denial.denied_by,
+            is_template_denied_now=denial.is_now,
+            violations=violations_in_object(denial.violations, path),
         )
 
     def _add_pod(self, raw: Raw) -> None:
@@ -182,40 +188,42 @@ class Audit:
         if not pod.runs or namespace in self._around.exempt:
             return
         _check_size(pod, raw)
-        template, owner = self._owner_of(pod, namespace)
+        audited, owner = self._owner_of(pod, namespace)
         controller = controller_of(pod.metadata)
         creator = creator_of(controller.api_version, controller.kind) if controller is not None else None
         running = _as_requested(pod)
         evaluation = self._evaluate(running, namespace, creator, Form.POD)
         if evaluation is None:
             return
-        again = None if template is not None else self._created_again(running, namespace, creator)
+        # What a pod of a template would get when it is created again is counted once, by the template.
+        denial = self._created_again(running, namespace, creator) if audited is None else None
         self._pods += 1
         titles = self._titles_of(evaluation.plan)
-        self._applied[titles] = self._applied.get(titles, 0) + 1
-        violated = set(self._promotions.counted(title for one in _judged(evaluation) for title in one.policies))
-        if template is None and (violated or (again is not None and again.denied_by)):
-            template = self._others.setdefault(owner, OwnerAudit(owner))
-        if template is None:
+        self._pods_by_policies[titles] = self._pods_by_policies.get(titles, 0) + 1
+        violations = _without_unverified(evaluation)
+        violated = set(self._promotions.selected(title for violation in violations for title in violation.policies))
+        if audited is None and (violated or (denial is not None and denial.denied_by)):
+            audited = self._without_template.setdefault(owner, OwnerAudit(owner))
+        if audited is None:
             return
-        template.pods += 1
+        audited.pods += 1
         if violated:
             self._violating += 1
-            template.violating += 1
-            count(template.violating_by, violated)
-        if again is not None:
-            template.count_denied(again.denied_by, is_now=again.is_now)
-            template.violations = _first_of_control((*template.violations, *again.violations))[: self._max_violations]
+            audited.violating += 1
+            count(audited.violating_by, violated)
+        if denial is not None:
+            audited.count_denied(denial.denied_by, is_now=denial.is_now)
+            audited.violations = _first_of_control((*audited.violations, *denial.violations))[: self._max_violations]
 
     def _owner_of(self, pod: StoredPod, namespace: str) -> tuple[OwnerAudit | None, Owner]:
-        """What is counted for the pod's owner if its template is known, and the owner."""
+        """The counts of the pod's owner, None if its template is not known; and the owner."""
         reference = controller_of(pod.metadata)
         if reference is None:
             return None, Owner(namespace, "Pod", pod.metadata.name or "")
         for _ in range(MAX_LINKS):
-            template = self._templates.get(reference.uid)
-            if template is not None and template.owner.namespace == namespace:
-                return template, template.owner
+            audited = self._with_template.get(reference.uid)
+            if audited is not None and audited.owner.namespace == namespace:
+                return audited, audited.owner
             above = self._links.get(reference.uid)
             if above is None:
                 break
@@ -224,19 +232,19 @@ class Audit:
 
     def _created_again(
         self, pod: Pod, namespace: str, creator: Creator | None, annotations: Mapping[str, str] | None = None
-    ) -> _Verdict | None:
-        """What a pod gets that is created from this one; None in a namespace that is not known."""
+    ) -> _Denial | None:
+        """Why a pod would be denied that is created as this one was written; None in a namespace that is not known."""
         if pod.spec.ephemeral_containers:
             pod = replace(pod, spec=replace(pod.spec, ephemeral_containers=None))
         evaluation = self._evaluate(pod, namespace, creator, Form.MANIFEST, annotations)
         if evaluation is None:
             return None
         self._has_unverified |= NOT_VERIFIED in evaluation.notes
-        denying = [(one, self._promotions.denying(one)) for one in _judged(evaluation)]
-        return _Verdict(
+        denying = [(violation, self._promotions.denying(violation)) for violation in _without_unverified(evaluation)]
+        return _Denial(
             tuple(sorted({title for _, titles in denying for title in titles})),
-            any(titles and one.enforcement == Enforcement.DENY for one, titles in denying),
-            _kept(_first_of_control(one for one, titles in denying if titles)[: self._max_violations]),
+            any(titles and violation.enforcement == Enforcement.DENY for violation, titles in denying),
+            _kept(_first_of_control(violation for violation, titles in denying if titles)[: self._max_violations]),
         )
 
     def _evaluate(
@@ -247,12 +255,12 @@ class Audit:
         form: Form,
         annotations: Mapping[str, str] | None = None,
     ) -> Evaluation | None:
-        """The verdict; None in a namespace that is not known. Raises UnjudgedError."""
+        """Judge a pod; None in a namespace that is not known. Raises UnjudgedError."""
         around = self._around
         labels = around.labels_of(namespace) if self._policies.needs_labels else None
         if labels is None and self._policies.needs_labels:
             return None
-        with around.clock_of(namespace) if around.clock_of is not None else nullcontext() as check_time:
+        with around.time_limit_of(namespace) if around.time_limit_of is not None else nullcontext() as check_time:
             context = Context(
                 self._policies,
                 namespace,
@@ -264,14 +272,19 @@ class Audit:
             return evaluate(pod, context, form=form, subject=creator, annotations=annotations)
 
     def _titles_of(self, plan: Plan) -> tuple[str, ...]:
-        """The policies with controls that a plan has."""
-        known = self._titles.get(plan)
-        if known is None:
+        """The titles of the policies with controls in a plan."""
+        titles = self._titles.get(plan)
+        if titles is None:
             if len(self._titles) >= MAX_PLANS:
                 self._titles.clear()
             names = {title for step in plan.steps for required in step.required_by for title in required.policies}
-            known = self._titles[plan] = tuple(sorted(self._promotions.counted(names)))
-        return known
+            titles = self._titles[plan] = tuple(sorted(self._promotions.selected(names)))
+        return titles
+
+
+def _order(audited: OwnerAudit) -> tuple[int, bool, int, Owner]:
+    """Those with most pods that would be denied first, and idle ones before those that only violate policies."""
+    return -audited.denied, not audited.is_idle, -audited.violating, audited.owner
 
 
 def _check_size(pod: Pod, raw: Raw) -> None:
@@ -289,16 +302,16 @@ def _as_requested(pod: Pod) -> Pod:
 def _first_of_control(violations: Iterable[Violation]) -> tuple[Violation, ...]:
     """The first violation of each control by the same policies."""
     first: dict[object, Violation] = {}
-    for one in violations:
-        first.setdefault((one.finding.control, one.policies), one)
+    for violation in violations:
+        first.setdefault((violation.finding.control, violation.policies), violation)
     return tuple(first.values())
 
 
 def _kept(violations: Iterable[Violation]) -> tuple[Violation, ...]:
     """The violations without long values: those of all owners are kept until the pass ends."""
-    return tuple(replace(one, finding=one.finding.with_short_value) for one in violations)
+    return tuple(replace(violation, finding=violation.finding.with_short_value) for violation in violations)
 
 
-def _judged(evaluation: Evaluation) -> list[Violation]:
-    """The violations that do not only say that images are not verified here."""
+def _without_unverified(evaluation: Evaluation) -> list[Violation]:
+    """The violations, without those that only say that this installation does not verify images."""
     return [violation for violation in evaluation.violations if not violation.needs_trust]

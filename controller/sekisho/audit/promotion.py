@@ -27,20 +27,20 @@ class Promotions:
         self._lenient = lenient
         self._only = only
 
-    def counted(self, titles: Iterable[str]) -> tuple[str, ...]:
-        """Those of the policies that count."""
+    def selected(self, titles: Iterable[str]) -> tuple[str, ...]:
+        """The titles among these of policies that count."""
         return tuple(titles if self._only is None else filter(self._only.__contains__, titles))
 
     def denying(self, violation: Violation) -> tuple[str, ...]:
         """The policies that would deny the pod for a violation if they were promoted, in the violation's order.
 
-        Only those that count, as `counted` says.
+        Only those that count, as `selected` says.
         """
         if violation.enforcement == Enforcement.DENY:
-            return self.counted(violation.policies)
+            return self.selected(violation.policies)
         if not self._lenient:
             return ()
-        return self.counted(title for title in violation.policies if self._is_promoted(title, violation))
+        return self.selected(title for title in violation.policies if self._is_promoted(title, violation))
 
     def _is_promoted(self, title: str, violation: Violation) -> bool:
         enforcement, own = self._lenient.get(title, (None, _NONE))

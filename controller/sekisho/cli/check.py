@@ -115,15 +115,19 @@ def check(**values: Any) -> None:
     wanted = _Options(judging=JudgingOptions.taken_from(values), **values)
     known = _baseline(wanted)
     judging = wanted.judging
-    rendered = options.renderer(wanted.render, judging.namespace)
-    sources = read_sources(judging.paths, options.standard_input(), exclude=wanted.exclude, render=rendered)
+    renderer = options.renderer(wanted.render, judging.namespace)
+    sources = read_sources(judging.paths, options.standard_input(), exclude=wanted.exclude, render=renderer)
     live = options.cluster_state(wanted.kubeconfig, wanted.kube_context, is_wanted=wanted.cluster)
     objects = judging.policies(sources.texts, live.policies)
     policies = PolicySet.of(objects)
     context = (*live.sources, *options.context_sources(judging.context_dir))
     namespaces = judging.namespaces((*context, *sources.texts), policies, live.exempt)
-    checks = _judged(wanted, sources, policies, namespaces, context)
-    checks = _without_known(with_unknown_as_problems(checks) if wanted.fail_on_unknown else checks, wanted, known)
+    checks = _checks(wanted, sources, policies, namespaces, context)
+    if wanted.fail_on_unknown:
+        checks = with_unknown_as_problems(checks)
+    if wanted.written_baseline is not None:
+        known = _save_baseline(wanted.written_baseline, checks)
+    checks = _without_known(checks, wanted.written_baseline or wanted.baseline_file, known)
     write(_report(wanted, checks, sources))
     options.report(checks.problems)
     _write_notes(checks, objects, namespaces)
@@ -134,20 +138,20 @@ def check(**values: Any) -> None:
     sys.exit(2 if checks.problems else 1 if failed else 0)
 
 
-def _judged(
+def _checks(
     wanted: _Options, sources: Sources, policies: PolicySet, namespaces: Namespaces, context: Sequence[Source]
 ) -> Checks:
-    """The verdicts; with --verify-images after a first run, which says what to look up."""
+    """The results of the checks. With --verify-images, a first run shows which images to look up for a second one."""
     judging = wanted.judging
     if not (wanted.verify_images and policies.needs_evidence):
-        return _check(sources, judging.checker(policies, namespaces), wanted.jobs)
+        return _run(sources, judging.checker(policies, namespaces), wanted.jobs)
     from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 
     authority_sources = (*objects_for_authorities(judging.policy_paths, context), *sources.texts)
     with ImageLookups(policies, authority_sources, wanted.registry_config, wanted.registry_ca_file) as images:
-        checks = _check(sources, judging.checker(policies, namespaces, images.trust()), wanted.jobs)
+        checks = _run(sources, judging.checker(policies, namespaces, images.trust()), wanted.jobs)
         images.look_up(lookup.reference for item in checks.checked for lookup in item.lookups)
-        return _check(sources, judging.checker(policies, namespaces, images.trust()), wanted.jobs)
+        return _run(sources, judging.checker(policies, namespaces, images.trust()), wanted.jobs)
 
 
 def _report(wanted: _Options, checks: Checks, sources: Sources) -> str:
@@ -168,17 +172,20 @@ def _baseline(wanted: _Options) -> Baseline:
         options.fail(error.problems)
 
 
-def _without_known(checks: Checks, wanted: _Options, known: Baseline) -> Checks:
-    """The checks without the findings of a baseline, which is written first with --write-baseline.
+def _save_baseline(file: Path, checks: Checks) -> Baseline:
+    """Write all findings to a file for --baseline, and return them."""
+    known = baseline_of(checks.checked, file.parent)
+    replace_file(file, write_baseline(known).encode())
+    return known
 
-    A note says how many of its findings are gone.
+
+def _without_known(checks: Checks, file: Path | None, known: Baseline) -> Checks:
+    """The checks without the findings of a baseline. Writes a note that says how many of these are gone.
+
+    file: that of the baseline; None if there is none.
     """
-    file = wanted.written_baseline or wanted.baseline_file
     if file is None:
         return checks
-    if wanted.written_baseline is not None:
-        known = baseline_of(checks.checked, file.parent)
-        replace_file(file, write_baseline(known).encode())
     checked, gone = without_known(checks.checked, known, file.parent)
     if count := sum(gone.values()):
         note = f"note: {file}: {count} of its findings are gone; --write-baseline removes them from it"
@@ -186,7 +193,8 @@ def _without_known(checks: Checks, wanted: _Options, known: Baseline) -> Checks:
     return replace(checks, checked=tuple(checked), known=sum(known.values()) - count)
 
 
-def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:
+def _run(sources: Sources, checker: Checker, jobs: int) -> Checks:
+    """Check all manifests, in `jobs` processes. Ends the command if one of them dies."""
     results: list[Checks] = []
     try:
         with without_collecting(), progress(len(sources.texts)) as advance:

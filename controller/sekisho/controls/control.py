@@ -38,7 +38,7 @@ class ImageFinding(Struct, frozen=True, gc=False):
 
     lookup: the image, if a look-up may find the evidence; None if it cannot.
     is_pending: whether that look-up goes on.
-    needs_trust: whether it is only known that this installation does not verify images.
+    needs_trust: whether it only says that this installation does not verify images.
     """
 
     finding: Finding

@@ -191,7 +191,7 @@ def fault_of(rule: ImageRule, reference: Reference, trust: Trust | None) -> Faul
     facts = trust.evidence.get(key)
     unusable = dict(_unusable(rule.names, trust))
     absent = unusable | dict(_unusable(rule.others, trust))
-    fault = _judged(rule, reference, facts, trust, absent) if isinstance(facts, ImageFacts) else None
+    fault = _fault_by_facts(rule, reference, facts, trust, absent) if isinstance(facts, ImageFacts) else None
     if fault is None and isinstance(facts, ImageFacts):
         return _not_newest(rule, reference, facts, trust)
     if len(rule.names) - len(unusable) < rule.required:
@@ -213,7 +213,7 @@ def fault_of(rule: ImageRule, reference: Reference, trust: Trust | None) -> Faul
     return _rechecked(fault, facts, trust, lookup)
 
 
-def _judged(
+def _fault_by_facts(
     rule: ImageRule, reference: Reference, facts: ImageFacts, trust: Trust, unusable: Mapping[str, str]
 ) -> Fault | None:
     """Why the facts about an image do not meet a rule; None if they do."""

@@ -73,7 +73,7 @@ class PolicyReviews:
         review = decode_policy_review(body)
         is_small = len(body) <= MAX_SMALL_BYTES
         outcome = self._outcome(review) if is_small else await self._outcome_of_large(review, deadline)
-        if review.dry_run and review.name == PROOF_NAME:  # the controller's: nobody wants to read of it
+        if review.dry_run and review.name == PROOF_NAME:  # the dry run of the controller: no user's policy
             return outcome.response
         kind = review.kind.kind if review.kind.kind in RESOURCES else "other"
         self._counts[(kind, "deny" if outcome.problems else "allow")] += 1
