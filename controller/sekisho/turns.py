@@ -44,12 +44,16 @@ class Namespaces:
             self._waiting.discard(call)
 
 
-Users = str | Namespaces
-"""Whose turn some work has: a name such as a namespace's, or namespaces."""
+Tenants = str | Namespaces
+"""Those in whose turn some work is done: a name such as a namespace's, or namespaces."""
 
 
 class _Entry:
-    """Work that waits for slots; queues: the namespaces in whose turn it waits; turn: the one that it has."""
+    """Work that waits for slots.
+
+    queues: the namespaces for whose turn it waits.
+    turn: the namespace that gave it its turn; pending while it waits.
+    """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -58,12 +62,14 @@ class _Entry:
 
 
 class Turns:
-    """So many slots at a time. The next one is the first that waits in the namespace that had its turn longest ago.
+    """Slots that namespaces take turns at. A free one goes to the namespace whose last turn is longest ago, and there to
+    what has waited for longest.
 
     So however much one namespace has waiting, the work of another waits for little of it. While one that holds nothing
     waits for more slots than are free, those behind it get none in addition to what they hold: otherwise, many that
     need few slots could keep it waiting forever.
 
+    slots: how many may be held at the same time.
     is_shared: whether a namespace may hold only as many slots as it leaves free, and only one of the last quarter.
         Where work may keep its slot for long, as a request to a slow registry does, other namespaces still find one:
         by the first rule alone, eight namespaces would hold all of 128 slots; by both it takes 34.
@@ -88,34 +94,34 @@ class Turns:
         return self._free > 0 and not self._waiting
 
     @asynccontextmanager
-    async def turn(self, users: Users, seconds: float | None = None, *, slots: int = 1) -> AsyncIterator[None]:
-        """Have a turn within the context. Raises TimeoutError where it takes more than so many seconds to come.
+    async def turn(self, tenants: Tenants, seconds: float | None = None, *, slots: int = 1) -> AsyncIterator[None]:
+        """Have a turn within the context. Raises TimeoutError where it does not come in time.
 
-        seconds: None to wait as long as it takes.
+        seconds: the longest time to wait; None to wait as long as it takes.
         slots: no more than there are in all.
         """
         async with asyncio.timeout(None if seconds is None else max(seconds, 0.0)):
-            namespace = await self.take(users, slots)
+            namespace = await self.take(tenants, slots)
         try:
             yield
         finally:
             self.give_back(namespace, slots)
 
-    async def take(self, users: Users, slots: int = 1) -> str:
-        """Return when there are so many slots more, with the namespace that holds them; `give_back` must follow.
+    async def take(self, tenants: Tenants, slots: int = 1) -> str:
+        """Wait for slots, and return the namespace that holds them; `give_back` must follow.
 
-        slots: no more than there are in all.
+        slots: how many; no more than there are in all.
         """
-        for namespace in (users,) if isinstance(users, str) else users:
+        for namespace in (tenants,) if isinstance(tenants, str) else tenants:
             if namespace not in self._waiting and self._fits(namespace, slots) and not self._gives_way(namespace):
                 self._hold(namespace, slots)
                 return namespace
         entry = _Entry(slots)
         try:
-            if isinstance(users, str):
-                self._queue(users, entry)
+            if isinstance(tenants, str):
+                self._queue(tenants, entry)
                 return await entry.turn
-            with users.passed_on(lambda namespace: self._queue(namespace, entry)):
+            with tenants.passed_on(lambda namespace: self._queue(namespace, entry)):
                 return await entry.turn
         except asyncio.CancelledError:
             if entry.turn.done() and not entry.turn.cancelled():  # it was given the slots in the meantime
@@ -202,12 +208,12 @@ class Worker:
         self._idle.set()
         self._giving_way = asyncio.Lock()
 
-    async def run(self, users: Users, call: Callable[[], T]) -> T:
-        """The result of a call in the thread, in the turn of its users."""
+    async def run(self, tenants: Tenants, call: Callable[[], T]) -> T:
+        """The result of a call in the thread, in a turn of its tenants."""
         self._calls += 1
         self._idle.clear()
         try:
-            async with self._turns.turn(users):
+            async with self._turns.turn(tenants):
                 return await asyncio.get_running_loop().run_in_executor(self._thread, call)
         finally:
             self._calls -= 1
@@ -215,7 +221,7 @@ class Worker:
                 self._idle.set()
 
     async def give_way(self, seconds: float) -> None:
-        """Return when there is no call, or after so many seconds.
+        """Return when there is no call, or after `seconds`.
 
         For work on the event loop that can wait, such as receiving many megabytes: it gives the interpreter away at
         each of its many system calls, and would wait for it each time, with all else on the event loop.

@@ -21,7 +21,7 @@ from sekisho.registry.challenges import Challenge, parse_challenges
 from sekisho.registry.credentials import Credential
 from sekisho.registry.errors import Failure, RegistryError
 from sekisho.registry.http import Answer, HttpClient, OnLarge, nothing_to_wait_for
-from sekisho.turns import Users
+from sekisho.turns import Tenants
 
 MAX_TOKEN_BYTES: Final = 64 << 10
 MAX_KNOWN: Final = 2048
@@ -75,12 +75,12 @@ class Authentication:
         registry: str,
         repository: str,
         max_bytes: int,
-        users: Users = "",
+        tenants: Tenants = "",
         on_large: OnLarge = nothing_to_wait_for,
     ) -> Answer:
         """The answer to a request that the registry allows. Raises RegistryError.
 
-        users: the namespaces whose pods need the answer.
+        tenants: the namespaces whose pods need the answer.
 
         Each matching credential is tried. DENIED is raised when the registry accepts none of them.
         """
@@ -93,14 +93,14 @@ class Authentication:
                 registry=registry,
                 authorization=header,
                 max_bytes=max_bytes,
-                users=users,
+                tenants=tenants,
                 on_large=on_large,
             )
 
         key = (registry, repository)
         header = self._header(key)
         answer = await send(header)
-        return await self._retried(key, header, answer, send, users) if _wants_more(answer) else answer
+        return await self._retried(key, header, answer, send, tenants) if _wants_more(answer) else answer
 
     async def _retried(
         self,
@@ -108,7 +108,7 @@ class Authentication:
         header: str | None,
         answer: Answer,
         send: Callable[[str | None], Coroutine[Any, Any, Answer]],
-        users: Users,
+        tenants: Tenants,
     ) -> Answer:
         """The answer to a request that was denied with a header, None for without one. Raises RegistryError."""
         lock = self._locks.setdefault(key, asyncio.Lock())
@@ -121,21 +121,21 @@ class Authentication:
             self._known.pop(key, None)
             if header is not None and not answer.challenges:
                 answer = await send(None)
-            return await self._authenticated(key, answer, send, users)
+            return await self._authenticated(key, answer, send, tenants)
 
     async def _authenticated(
         self,
         key: tuple[str, str],
         denial: Answer,
         send: Callable[[str | None], Coroutine[Any, Any, Answer]],
-        users: Users,
+        tenants: Tenants,
     ) -> Answer:
         """The first answer that is not a denial, with one credential after the other. Raises RegistryError."""
         registry, repository = key
         credentials: Sequence[Credential | None] = self._credentials(registry, repository) or (None,)
         status = denial.status
         for credential in credentials:
-            access = await self._access(key, parse_challenges(denial.challenges), credential, users)
+            access = await self._access(key, parse_challenges(denial.challenges), credential, tenants)
             if access is None:
                 continue
             answer = await send(access.header)
@@ -151,18 +151,18 @@ class Authentication:
         raise RegistryError(Failure.DENIED, message)
 
     async def _access(
-        self, key: tuple[str, str], challenges: Sequence[Challenge], credential: Credential | None, users: Users
+        self, key: tuple[str, str], challenges: Sequence[Challenge], credential: Credential | None, tenants: Tenants
     ) -> _Access | None:
         """What to send for a credential; None where no scheme that the registry accepts can use it."""
         for challenge in challenges:
             if challenge.scheme == "bearer" and "realm" in challenge.parameters:
-                return await self._token(key, challenge, credential, users)
+                return await self._token(key, challenge, credential, tenants)
         if credential is not None and any(challenge.scheme == "basic" for challenge in challenges):
             return _Access(credential.basic, credential, math.inf)
         return None
 
     async def _token(
-        self, key: tuple[str, str], challenge: Challenge, credential: Credential | None, users: Users
+        self, key: tuple[str, str], challenge: Challenge, credential: Credential | None, tenants: Tenants
     ) -> _Access | None:
         """A token of the service that the registry names; None where the service does not give one."""
         registry, repository = key
@@ -174,7 +174,7 @@ class Authentication:
             authorization=credential.basic if credential is not None else None,
             max_bytes=MAX_TOKEN_BYTES,
             max_redirects=0,  # a token service answers itself
-            users=users,
+            tenants=tenants,
         )
         if answer.status in (400, 401, 403, 404):
             return None

@@ -6,7 +6,7 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from functools import partial
@@ -33,12 +33,12 @@ from sekisho.registry.manifests import (
     digest_of,
     has_digest,
 )
-from sekisho.turns import Users, Worker
+from sekisho.turns import Tenants, Worker
 
 MAX_MANIFEST_BYTES: Final = 4 << 20
 """The size of an image's own manifest, which is decoded for its platforms."""
 MAX_LIST_BYTES: Final = 1 << 20
-"""The size of a page of referrers, or of a fallback tag: enough for some thousand descriptors."""
+"""The size of a page of referrers, or of a fallback tag: some thousand descriptors fit."""
 MAX_BLOB_BYTES: Final = 16 << 20
 MAX_PAGES: Final = 8
 """The most pages of a list of referrers that are read."""
@@ -102,7 +102,7 @@ class Referrers(Struct, frozen=True):
 
 
 class _Pause:
-    """The failures in a row of a registry or a repository, and until when requests fail at once."""
+    """The failures in a row of a registry or a repository, and until when requests fail without being sent."""
 
     def __init__(self) -> None:
         self.failures = 0
@@ -128,7 +128,7 @@ class _Pause:
 
 
 class _Pauses(Generic[K]):
-    """The pauses of the registries, or the repositories, that failed last: at most so many."""
+    """The pauses of the registries, or the repositories, that failed last: `max_pauses` at most."""
 
     def __init__(self, max_pauses: int) -> None:
         self._max_pauses = max_pauses
@@ -160,18 +160,18 @@ class RegistryClient:
 
     credentials: called for each request with a registry and a repository, and gives the credentials to try.
 
-    Methods raise RegistryError. After a registry could not be connected to, requests to it fail at once for 2 seconds,
-    which doubles up to a minute. After another failure, such as a status of 500, only those to the same repository do:
-    a tenant's broken repository must not hold up the images of others.
+    Methods raise RegistryError. After a registry could not be connected to, requests to it fail immediately for 2
+    seconds, which doubles up to a minute. After another failure, such as a status of 500, only those to the same
+    repository do: a tenant's broken repository must not hold up the images of others.
     """
 
     def __init__(self, settings: Settings | Connections, credentials: Credentials = anonymous) -> None:
         self._connections = settings if isinstance(settings, Connections) else Connections(settings)
         self._authentication = Authentication(self._connections.http, credentials)
         self.credentials = credentials
-        self.users: Users = ""
-        self._unavailable: _Pauses[str] = _Pauses(MAX_REGISTRIES)
-        self._paused: _Pauses[Repository] = _Pauses(MAX_PAUSED)
+        self.tenants: Tenants = ""
+        self._paused_registries: _Pauses[str] = _Pauses(MAX_REGISTRIES)
+        self._paused_repositories: _Pauses[Repository] = _Pauses(MAX_PAUSED)
 
     @property
     def worker(self) -> Worker:
@@ -185,10 +185,10 @@ class RegistryClient:
         """
         return RegistryClient(self._connections, credentials)
 
-    def acting_for(self, users: Users) -> "RegistryClient":
-        """The same client for the pods of namespaces, as these take turns."""
+    def acting_for(self, tenants: Tenants) -> "RegistryClient":
+        """A client with the same connections, whose requests are made in the turns of these namespaces."""
         client = copy(self)
-        client.users = users
+        client.tenants = tenants
         return client
 
     async def close(self) -> None:
@@ -198,8 +198,8 @@ class RegistryClient:
     async def digest(self, repository: Repository, tag: str) -> str:
         """The digest that a tag stands for now.
 
-        HEAD is asked, because registries count each GET of a manifest as a pull. The digest of its header is not
-        checked: whatever it is, it is this digest that gets verified and runs.
+        The request is a HEAD, because registries count each GET of a manifest as a pull. Its digest is taken on trust:
+        exactly this digest is verified afterwards, and runs.
         """
         answer = await self._request("HEAD", repository, f"manifests/{tag}", ACCEPT, MAX_MANIFEST_BYTES)
         if answer.status == 200 and is_digest(digest := answer.headers.get("Docker-Content-Digest", "")):
@@ -225,7 +225,7 @@ class RegistryClient:
         if not is_digest(digest) or not 0 <= size <= MAX_BLOB_BYTES:
             raise RegistryError(Failure.INVALID, f"a layer of {repository} has no valid digest or is too large")
         is_large = size > MAX_SMALL_BLOB_BYTES
-        if is_large:  # what has been sent already is received, even while others should go first
+        if is_large:  # before the request: the network receives what a registry sends, even while others should go first
             await self.worker.give_way(MAX_WAIT_SECONDS)
         answer = await self._request("GET", repository, f"blobs/{digest}", "", size)
         if answer.status == 404:
@@ -307,7 +307,7 @@ class RegistryClient:
                 registry=registry,
                 repository=repository.name,
                 max_bytes=max_bytes,
-                users=self.users,
+                tenants=self.tenants,
                 on_large=on_large,
             )
             if answer.status == 429 or answer.status >= 500:
@@ -317,17 +317,23 @@ class RegistryClient:
 
     @asynccontextmanager
     async def _large_answers(self) -> AsyncIterator[OnLarge]:
-        """What a request calls when its answer is large: few large ones are held within such contexts."""
+        """A context in which an answer is held, and what the request calls if that is large: it waits for a turn.
+
+        The turn ends with the context, so that few large answers are held at the same time.
+        """
         async with AsyncExitStack() as stack:
-            turn = self._connections.large.turn
-            yield lambda: stack.enter_async_context(turn(self.users))
+
+            def on_large() -> Awaitable[None]:
+                return stack.enter_async_context(self._connections.large.turn(self.tenants))
+
+            yield on_large
 
     async def _decoded(self, answer: Answer, decode: Callable[[], T]) -> T:
         """What an answer holds; a large one is decoded in a thread."""
         return await self._run(answer.size > MAX_SMALL_BYTES, decode)
 
     async def _run(self, is_large: bool, call: Callable[[], T]) -> T:
-        return await self._connections.worker.run(self.users, call) if is_large else call()
+        return await self._connections.worker.run(self.tenants, call) if is_large else call()
 
     @asynccontextmanager
     async def _turn(self, repository: Repository) -> AsyncIterator[None]:
@@ -335,19 +341,19 @@ class RegistryClient:
 
         Raises RegistryError while one of them is paused.
         """
-        async with self._connections.requests.turn(repository.registry, self.users):
-            self._unavailable.check(repository.registry, f"registry {repository.registry}")
-            self._paused.check(repository, f"repository {repository}")
+        async with self._connections.requests.turn(repository.registry, self.tenants):
+            self._paused_registries.check(repository.registry, f"registry {repository.registry}")
+            self._paused_repositories.check(repository, f"repository {repository}")
             try:
                 yield
             except RegistryError as error:
                 if error.failure is Failure.UNAVAILABLE and error.is_unconnected:
-                    self._unavailable.begin(repository.registry, error)
+                    self._paused_registries.begin(repository.registry, error)
                 elif error.failure is Failure.UNAVAILABLE:
-                    self._paused.begin(repository, error)
+                    self._paused_repositories.begin(repository, error)
                 raise
-            self._unavailable.end(repository.registry)
-            self._paused.end(repository)
+            self._paused_registries.end(repository.registry)
+            self._paused_repositories.end(repository)
 
 
 def _content(answer: Answer, repository: Repository, reference: str, name: str) -> Content:

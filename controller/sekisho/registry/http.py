@@ -15,7 +15,7 @@ from yarl import URL
 
 from sekisho.registry.addresses import AddressDeniedError, Network, check_address, check_literal
 from sekisho.registry.errors import Failure, RegistryError
-from sekisho.turns import Turns, Users
+from sekisho.turns import Tenants, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +61,11 @@ _LIMITS: Final = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNE
 OnLarge = Callable[[], Awaitable[None]]
 """Awaited once before more than MAX_SMALL_BYTES of an answer are received."""
 GiveWay = Callable[[float], Awaitable[None]]
-"""Awaited before each part of an answer after MAX_SMALL_BYTES; takes at most so many seconds."""
+"""Awaited before each part of an answer after MAX_SMALL_BYTES, with the most seconds that it may take."""
 
 
 async def nothing_to_wait_for() -> None:
-    """For answers that are as large as the one who asks expects."""
+    """For answers that are no larger than their caller expects."""
 
 
 class Settings(Struct, frozen=True):
@@ -153,7 +153,7 @@ class HttpClient:
         authorization: str | None = None,
         max_bytes: int,
         max_redirects: int = MAX_REDIRECTS,
-        users: Users = "",
+        tenants: Tenants = "",
         on_large: OnLarge = nothing_to_wait_for,
     ) -> Answer:
         """Send a request and follow its redirects. Raises RegistryError, UNAVAILABLE or INVALID.
@@ -161,7 +161,7 @@ class HttpClient:
         registry: its name, for messages.
         authorization: sent to the host of `url` only, not to others that it redirects to; None sends none.
         max_bytes: of the body of an answer of success; a larger one is an error.
-        users: the namespaces whose pods need the answer: they take turns.
+        tenants: the namespaces whose pods need the answer: they take turns.
         """
         origin, is_own = url.origin(), True
         for _ in range(max_redirects + 1):
@@ -169,7 +169,7 @@ class HttpClient:
             try:
                 check_literal(url.raw_host or "", self._allowed)
                 # A hundred at once would hold up everything else on the event loop.
-                async with self._starting.turn(users):
+                async with self._starting.turn(tenants):
                     await asyncio.sleep(0)
                 answer, location = await self._send(method, url, {**headers, **own}, is_own, max_bytes, on_large)
             except _DeniedBodyError as error:

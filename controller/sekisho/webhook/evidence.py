@@ -115,11 +115,11 @@ class _Failure(Struct, frozen=True):
 
 
 class _Flight(Struct, frozen=True, eq=False):
-    """A look-up under way; users: the namespaces whose pods need it."""
+    """A look-up under way; tenants: the namespaces whose pods need it."""
 
     task: asyncio.Task[None]
     registry: str
-    users: Namespaces
+    tenants: Namespaces
     started: float
 
 
@@ -273,21 +273,21 @@ class EvidenceStore:
             self._fingerprints = (authorities, fingerprints)
         return self._fingerprints[1]
 
-    def _start(self, key: _Key, reference: Reference, users: Namespaces, *, is_platform: bool = False) -> bool:
+    def _start(self, key: _Key, reference: Reference, tenants: Namespaces, *, is_platform: bool = False) -> bool:
         """Start a look-up unless it is too early for another one, or there are too many; whether one is under way.
 
-        users: also have one that is under way already wait for their turns.
+        tenants: also have one that is under way already wait for their turns.
         is_platform: of an index, so that it has no platforms itself.
         """
         if key in self._flights:
-            for namespace in users:
-                self._flights[key].users.add(namespace)
+            for namespace in tenants:
+                self._flights[key].tenants.add(namespace)
             return True
-        if self._has_failed(key) or not self._has_room(users.first):
+        if self._has_failed(key) or not self._has_room(tenants.first):
             return False
-        task = asyncio.create_task(self._look_up(key, reference, users, is_platform))
-        self._flights[key] = _Flight(task, reference.registry, users, time.monotonic())
-        self._by_namespace[users.first] += 1
+        task = asyncio.create_task(self._look_up(key, reference, tenants, is_platform))
+        self._flights[key] = _Flight(task, reference.registry, tenants, time.monotonic())
+        self._by_namespace[tenants.first] += 1
         task.add_done_callback(lambda _: self._ended(key))
         return True
 
@@ -304,34 +304,34 @@ class EvidenceStore:
 
     def _ended(self, key: _Key) -> None:
         flight = self._flights.pop(key)
-        _count_down(self._by_namespace, flight.users.first)
+        _count_down(self._by_namespace, flight.tenants.first)
 
-    async def _look_up(self, key: _Key, reference: Reference, users: Namespaces, is_platform: bool) -> None:
+    async def _look_up(self, key: _Key, reference: Reference, tenants: Namespaces, is_platform: bool) -> None:
         """Look an image up, and keep its facts or why there are none. Raises nothing."""
         repository, digest = Repository.of(reference), reference.digest or ""
-        wanted = Wanted(tuple(self._needs.predicates()), Hold(self._room, reference.registry, users))
+        wanted = Wanted(tuple(self._needs.predicates()), Hold(self._room, reference.registry, tenants))
         facts: ImageFacts | None = None
         try:
-            async with self._turns.turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
+            async with self._turns.turn(reference.registry, tenants), asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
-                client = client.acting_for(users)
+                client = client.acting_for(tenants)
                 listed = await find_listed(client, repository, digest, wanted)
-            verified = await self._verified(self._nothing(reference, wanted), listed.candidates, users)
+            verified = await self._verified(self._nothing(reference, wanted), listed.candidates, tenants)
             facts = facts_of(verified, self._clock())
             lacks_signature = self._needs.lacks_signature(reference, facts)
             if lacks_signature or (not listed.has_fallback and self._needs.fails_statement(reference, facts)):
                 find = partial(find_tagged, client, repository, digest, listed, wanted, needs_signature=lacks_signature)
-                facts = await self._with_tags(facts, verified, find, reference, users)
+                facts = await self._with_tags(facts, verified, find, reference, tenants)
             if not is_platform and self._needs.lacks_statement(reference, facts):
                 await wanted.hold.release()  # the look-ups of platforms need room themselves
-                async with self._turns.turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
+                async with self._turns.turn(reference.registry, tenants), asyncio.timeout(LOOKUP_SECONDS):
                     platforms = await _platforms(client, repository, digest)
-                facts = await self._with_platforms(facts, platforms, key, reference, users)
+                facts = await self._with_platforms(facts, platforms, key, reference, tenants)
         except RegistryError as error:
-            self._keep_without_platforms(key, facts, users.first)
+            self._keep_without_platforms(key, facts, tenants.first)
             self._fail(key, error.failure, str(error), error.fix)
         except TimeoutError:
-            self._keep_without_platforms(key, facts, users.first)
+            self._keep_without_platforms(key, facts, tenants.first)
             message = f"registry {repository.registry} took longer than {LOOKUP_SECONDS:.0f} s"
             self._fail(key, Failure.UNAVAILABLE, message)
         except Exception:
@@ -339,10 +339,10 @@ class EvidenceStore:
             self._fail(key, Failure.INVALID, "an internal error; Sekisho's log says more")
         else:
             self._results["found"] += 1
-            self._keep(key, facts, users.first)
+            self._keep(key, facts, tenants.first)
             # A registry may hide signatures from a tenant's credentials. It cannot invent any.
             if key[1] is None or facts.is_vouched_for:
-                self._on_facts(facts, users.first)
+                self._on_facts(facts, tenants.first)
         finally:
             await wanted.hold.release()
 
@@ -357,7 +357,7 @@ class EvidenceStore:
         verified: Verified,
         find: Callable[[], Awaitable[Candidates]],
         reference: Reference,
-        users: Namespaces,
+        tenants: Namespaces,
     ) -> ImageFacts:
         """The facts with those from the tags that clients attach to, which may have further signatures.
 
@@ -367,14 +367,14 @@ class EvidenceStore:
         find: reads the tags.
         """
         try:
-            async with self._turns.turn(reference.registry, users), asyncio.timeout(LOOKUP_SECONDS):
+            async with self._turns.turn(reference.registry, tenants), asyncio.timeout(LOOKUP_SECONDS):
                 candidates = await find()
         except RegistryError as error:
             if not facts.signatures:
                 raise
             problems = (*facts.problems, str(error)[:MAX_PROBLEM_LENGTH])[:MAX_PROBLEMS]
             return msgspec.structs.replace(facts, problems=problems, omitted=facts.omitted + 1)
-        return facts_of(await self._verified(verified, candidates, users), self._clock())
+        return facts_of(await self._verified(verified, candidates, tenants), self._clock())
 
     async def _with_platforms(
         self,
@@ -382,7 +382,7 @@ class EvidenceStore:
         platforms: Mapping[str, str],
         key: _Key,
         reference: Reference,
-        users: Namespaces,
+        tenants: Namespaces,
     ) -> ImageFacts:
         """The facts about an index with its platforms, if an authority has attested one of them.
 
@@ -396,13 +396,13 @@ class EvidenceStore:
         for one, image in zip(keys, images, strict=True):
             known, is_due = self.known(*one)
             if is_due or not isinstance(known, ImageFacts):
-                is_started = self._start(one, image, users, is_platform=True)
+                is_started = self._start(one, image, tenants, is_platform=True)
                 if not is_started and not self._has_failed(one):
                     without_room.append((one, image))
-        await self._ended_for(users, keys)
+        await self._ended_for(tenants, keys)
         for one, image in without_room:
             # As a part of this look-up: those of other indexes may have all the room, and wait like this one.
-            await self._look_up(one, image, users, is_platform=True)
+            await self._look_up(one, image, tenants, is_platform=True)
         platform_facts = [self._facts(one) for one in keys]
         is_attested = any(one is not None and one.attestations for one in platform_facts)
         if is_attested or (None in platform_facts and facts.is_vouched_for):
@@ -411,16 +411,16 @@ class EvidenceStore:
             raise RegistryError(Failure.UNAVAILABLE, "some of its platforms could not be looked up")
         return facts
 
-    async def _ended_for(self, users: Namespaces, keys: Iterable[_Key]) -> None:
-        """Return when the look-ups of images have ended, which wait for the turns of their users and of these."""
+    async def _ended_for(self, tenants: Namespaces, keys: Iterable[_Key]) -> None:
+        """Return when the look-ups of images have ended, which wait for the turns of their tenants and of these."""
         flights = [self._flights[key] for key in keys if key in self._flights]
         with ExitStack() as stack:
             for flight in flights:
-                stack.enter_context(users.passed_on(flight.users.add))
+                stack.enter_context(tenants.passed_on(flight.tenants.add))
             if flights:
                 await asyncio.wait([flight.task for flight in flights])
 
-    async def _verified(self, verified: Verified, attached: Candidates, users: Namespaces) -> Verified:
+    async def _verified(self, verified: Verified, attached: Candidates, tenants: Namespaces) -> Verified:
         """What was read of an image before, with what further candidates prove."""
         call = partial(
             verify_more,
@@ -435,7 +435,7 @@ class EvidenceStore:
         keys = sum(len(authority.keys) for authority in verified.authorities)
         is_small = size <= MAX_SMALL_BYTES and len(attached.candidates) * keys <= MAX_AT_ONCE
         is_at_once = is_small and not any(authority.keyless for authority in verified.authorities)
-        return call() if is_at_once else await self._client.worker.run(users, call)
+        return call() if is_at_once else await self._client.worker.run(tenants, call)
 
     def _fail(self, key: _Key, failure: Failure, message: str, fix: str = "") -> None:
         self._results[failure] += 1

@@ -57,10 +57,10 @@ class _Known(Struct, frozen=True, gc=False):
 
 
 class _Flight(Struct, frozen=True, eq=False):
-    """A look-up under way; users: the namespaces whose pods need it."""
+    """A look-up under way; tenants: the namespaces whose pods need it."""
 
     task: asyncio.Task[None]
-    users: Namespaces
+    tenants: Namespaces
 
 
 _Key = tuple[str, PodPullSecrets | None]
@@ -135,7 +135,7 @@ class Tags:
     def _start(self, key: _Key, reference: Reference, namespace: str) -> None:
         """Start the look-up of a tag, or note that there is no room for it. One under way is for this namespace too."""
         if key in self._flights:
-            self._flights[key].users.add(namespace)
+            self._flights[key].tenants.add(namespace)
             return
         self._without_room.pop(key, None)
         if not self._has_room(namespace):
@@ -143,9 +143,9 @@ class Tags:
             if len(self._without_room) > MAX_WITHOUT_ROOM:
                 self._without_room.popitem(last=False)
             return
-        users = Namespaces(namespace)
-        task = asyncio.create_task(self._look_up(key, reference, users))
-        self._flights[key] = _Flight(task, users)
+        tenants = Namespaces(namespace)
+        task = asyncio.create_task(self._look_up(key, reference, tenants))
+        self._flights[key] = _Flight(task, tenants)
         self._by_namespace[namespace] += 1
         task.add_done_callback(lambda _: self._ended(key, namespace))
 
@@ -161,14 +161,14 @@ class Tags:
         if not self._by_namespace[namespace]:
             del self._by_namespace[namespace]
 
-    async def _look_up(self, key: _Key, reference: Reference, users: Namespaces) -> None:
+    async def _look_up(self, key: _Key, reference: Reference, tenants: Namespaces) -> None:
         """Get the digest from the registry, and keep it. Raises nothing."""
         digest, problem, fix, seconds = None, "", "append the digest to the image, or try again", FAILURE_SECONDS
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
                 repository, tag = Repository.of(reference), reference.tag or DEFAULT_TAG
-                digest = await client.acting_for(users).digest(repository, tag)
+                digest = await client.acting_for(tenants).digest(repository, tag)
             seconds = TAG_SECONDS
         except RegistryError as error:
             problem, fix = str(error), "correct the tag" if error.failure is Failure.MISSING else error.fix or fix

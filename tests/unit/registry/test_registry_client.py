@@ -416,18 +416,18 @@ async def test_registries_that_are_remembered_are_bounded(monkeypatch: pytest.Mo
         for last in range(1, 8):
             repository = Repository(f"127.0.0.{last}", NAME)
             await fails(Failure.UNAVAILABLE, lambda repository=repository: client.digest(repository, "1"))  # type: ignore[misc]
-        assert len(client._unavailable) == 3  # noqa: SLF001
+        assert len(client._paused_registries) == 3  # noqa: SLF001
 
 
 async def test_paused_repositories_that_are_remembered_are_bounded(
     registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client._paused, "_max_pauses", 3)  # noqa: SLF001
+    monkeypatch.setattr(client._paused_repositories, "_max_pauses", 3)  # noqa: SLF001
     for number in range(5):
         registry.misbehave["HEAD", f"/v2/tenant/{number}/manifests/1"] = answering(503)
         repository = Repository(registry.host, f"tenant/{number}")
         await fails(Failure.UNAVAILABLE, lambda repository=repository: client.digest(repository, "1"))  # type: ignore[misc]
-    assert len(client._paused) == 3  # noqa: SLF001
+    assert len(client._paused_repositories) == 3  # noqa: SLF001
 
 
 # Referrers

@@ -81,7 +81,7 @@ async def test_slow_registry_of_one_namespace_does_not_hold_up_another_registry(
     assert stuck.release is not None
     stuck.release.set()
     await asyncio.gather(*tasks)
-    assert not client._connections.requests._users  # noqa: SLF001 - nothing stays of a registry that is not asked
+    assert not client._connections.requests._work  # noqa: SLF001 - nothing stays of a registry that is not asked
 
 
 async def test_namespace_leaves_requests_to_a_slow_registry_to_others(
