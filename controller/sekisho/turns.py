@@ -62,8 +62,8 @@ class _Entry:
 
 
 class Turns:
-    """Slots that namespaces take turns at. A free one goes to the namespace whose last turn is longest ago, and there to
-    what has waited for longest.
+    """Slots that namespaces take turns at. A free one goes to the namespace whose last turn is longest ago, and of its
+    work to what has waited for longest.
 
     So however much one namespace has waiting, the work of another waits for little of it. While one that holds nothing
     waits for more slots than are free, those behind it get none in addition to what they hold: otherwise, many that

@@ -23,13 +23,13 @@ from sekisho.operator.auditor import Audited
 from sekisho.operator.authorities import wanted_authority_status
 from sekisho.operator.authority_sources import AuthoritySources
 from sekisho.operator.catalogs import catalog_numbers, counts_of, wanted_catalog_status
+from sekisho.operator.current_statuses import CurrentStatuses
 from sekisho.operator.events import Notice, write_warning
 from sekisho.operator.metrics import Metrics, Subject
 from sekisho.operator.notices import without_notices, write_notices
 from sekisho.operator.objects import FIELD_MANAGER
 from sekisho.operator.proof import Proof
 from sekisho.operator.records import Record, Status, read_record
-from sekisho.operator.right_statuses import RightStatuses
 from sekisho.operator.shown_counts import ShownCounts
 from sekisho.operator.status import Sources, View, waivers_in_effect, wanted_policy_status
 from sekisho.operator.waivers import next_change, wanted_waiver_status
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 DEBOUNCE_SECONDS: Final = 0.1
 BATCH: Final = 16
-"""Requests under way at once."""
+"""The most requests under way at the same time."""
 RECOMPUTE_SECONDS: Final = 1.0
 """While statuses are being written, all of them are computed again at most this often."""
 RESYNC_SECONDS: Final = 60.0
@@ -84,7 +84,7 @@ class StatusKeeper:
         self._conflicts = Conflicts()
         self._counts = ShownCounts()
         self._retries: dict[str, tuple[int, float]] = {}  # by uid: failures so far, and when to try again
-        self._right = RightStatuses()
+        self._current = CurrentStatuses()
         self._writing: dict[str, Status] = {}
         """By uid, the statuses that are being written: the watch may deliver one before the answer comes."""
         self._newest: dict[str, int] = {}
@@ -92,13 +92,16 @@ class StatusKeeper:
         self._replicas: dict[str, Replica] = {}
         self._pods: Pods | None = None
         self._strangers: frozenset[str] = frozenset()
+        """Those that report as replicas, and are not pods of the Service."""
         self._warned: frozenset[tuple[str, str]] = frozenset()
+        """The replicas that serve no reviews, and why, for which there is an Event."""
         self._impacts: Mapping[str, PolicyImpact] = {}
         self._rules_changed: Callable[[], None] = lambda: None
         self._proof: Proof | None = None
         self._has_proof = asyncio.Event()
         self._has_proof.set()
-        self._settled = asyncio.Event()
+        self._all_written = asyncio.Event()
+        """Set once all statuses have been written since the last proof."""
         self._missing_lists = 0
         self._has_policies = asyncio.Event()
         self._has_policies.set()
@@ -123,8 +126,8 @@ class StatusKeeper:
             plural = record.resource.plural
             self._newest[plural] = max(self._newest.get(plural, 0), record.since)
             self._rules_changed()
-        is_ours = is_same_generation and uid in self._writing and record.status == self._writing[uid]
-        if record is not known and not is_ours:
+        is_own_write = is_same_generation and uid in self._writing and record.status == self._writing[uid]
+        if record is not known and not is_own_write:
             self._wake.set()
 
     def deleted(self, uid: str) -> None:
@@ -140,8 +143,8 @@ class StatusKeeper:
     async def rules(self) -> Audited:
         """The accepted policies and waivers, once all that exist are known."""
         await self._has_policies.wait()
-        records = [record for record in self._records.values() if record.policy is not None]
-        return Audited([one.policy for one in records if one.policy is not None], records)
+        accepted = [(record.policy, record) for record in self._records.values() if record.policy is not None]
+        return Audited([policy for policy, _ in accepted], [record for _, record in accepted])
 
     def audited(self, impacts: Mapping[str, PolicyImpact]) -> None:
         """Take in what policies mean for what runs, by uid."""
@@ -150,12 +153,12 @@ class StatusKeeper:
             self._wake.set()
 
     def await_lists(self, count: int) -> None:
-        """Write no status before `count` calls of `listed`: it depends on all policies and waivers."""
+        """Write no status before `listed` is called `count` times: it depends on all policies and waivers."""
         self._missing_lists = count
         self._has_policies.clear()
 
     def listed(self) -> None:
-        """Take in that `changed` was called with everything that one of the watches found at its start."""
+        """Take in that `changed` was called with everything that one of the watches listed at its start."""
         self._missing_lists -= 1
         if not self._missing_lists:
             self._has_policies.set()
@@ -168,7 +171,7 @@ class StatusKeeper:
         """Take in whether the API server sends pods to the webhook."""
         self._proof = proof
         self._has_proof.set()
-        self._settled.clear()
+        self._all_written.clear()
         self._wake.set()
 
     async def report_end(self) -> None:
@@ -176,10 +179,10 @@ class StatusKeeper:
 
         When the release is uninstalled, nobody else will say it.
         """
-        if self._proof is not None and self._proof.is_cut:
+        if self._proof is not None and self._proof.pods_not_judged:
             with suppress(TimeoutError):
                 async with asyncio.timeout(END_SECONDS):
-                    await self._settled.wait()
+                    await self._all_written.wait()
 
     async def run(self) -> None:
         """Run until cancelled. API failures are logged, counted and tried again."""
@@ -225,7 +228,7 @@ class StatusKeeper:
         now, before = time.monotonic(), self._replicas
         self._replicas = observe(leases.values(), before, now, datetime.now(UTC))
         # Replicas renew their Leases all the time, and report each status that was written as read.
-        if essence(self._replicas, self._newest, now) != essence(before, self._newest, now):
+        if relevant(self._replicas, self._newest, now) != relevant(before, self._newest, now):
             self._wake.set()
 
     def _slices_changed(self, slices: Mapping[str, Pods]) -> None:
@@ -236,11 +239,11 @@ class StatusKeeper:
         self._records.pop(uid, None)
         self._conflicts.update(uid, None)
         self._retries.pop(uid, None)
-        self._right.forget(uid)
+        self._current.forget(uid)
 
     def stale_statuses(self) -> list[tuple[Record, Status]]:
         """Those whose status is out of date now, with the status that they should have."""
-        return [one for batch in self._stale_batches(self._view()) for one in batch]
+        return [stale for batch in self._stale_batches(self._view()) for stale in batch]
 
     async def _bring_up_to_date(self) -> float:
         """Write the statuses that are out of date; gives the seconds until the passing of time may change some.
@@ -254,26 +257,28 @@ class StatusKeeper:
         self._metrics.show_catalogs(catalog_numbers(catalog, view.now) for catalog in catalogs)
         await self._warn_of_replicas(view)
         expired = forgotten(self._replicas, computed)[:BATCH]
-        failed_removals = self._count(await asyncio.gather(*map(self._remove_lease, expired)), 0)
+        removals = await asyncio.gather(*map(self._remove_lease, expired))
+        self._count_failures(removals, "cannot remove the Lease of a replica that has ended")
         failures = 0
         for batch in self._stale_batches(view):
-            writes = (self._write(record, status, view.now) for record, status in batch)
-            failures += self._count(await asyncio.gather(*writes), failed_removals + failures)
+            results = await asyncio.gather(*(self._write(record, status, view.now) for record, status in batch))
+            message = "cannot bring the status of policies up to date"
+            failures += self._count_failures(results, message, is_logged=not failures)
             self.progressed_at = time.monotonic()
             if self._wake.is_set() and time.monotonic() - computed > RECOMPUTE_SECONDS:
                 break
-        else:
+        else:  # all were written
             if not failures and view.proof is self._proof:
-                self._settled.set()
+                self._all_written.set()
         return self._pause(view)
 
-    def _count(self, results: Iterable[Exception | None], earlier: int) -> int:
-        """The number of failures among `results`. Counts all; logs the first, unless there were `earlier` ones."""
+    def _count_failures(self, results: Iterable[Exception | None], message: str, *, is_logged: bool = True) -> int:
+        """Count the failures among `results`, in the metric too; `message` with the first one is logged."""
         failures = [*filter(None, results)]
         if failures:
             self._metrics.reconcile_errors.labels(Subject.STATUS).inc(len(failures))
-        if failures and not earlier:
-            logger.warning("cannot bring the status of policies up to date: %s", failures[0])
+        if failures and is_logged:
+            logger.warning("%s: %s", message, failures[0])
         return len(failures)
 
     def _view(self) -> View:
@@ -306,7 +311,7 @@ class StatusKeeper:
         return {key: replica for key, replica in self._replicas.items() if replica.name not in names}
 
     def _stale_batches(self, view: View) -> Iterator[list[tuple[Record, Status]]]:
-        """Those whose status is out of date, with the status that they should have, for as many writes as run at once.
+        """Those whose status is out of date, with the status that they should have, BATCH at a time.
 
         New generations come first, as somebody may wait for them: they are written before all others are computed.
         """
@@ -318,24 +323,25 @@ class StatusKeeper:
     def _stale(self, view: View, *, is_observed: bool) -> Iterator[tuple[Record, Status]]:
         """Those whose status is out of date, each computed when it is due.
 
-        is_observed: whether to look at those whose stored status is about the present generation, or at the others.
+        is_observed: whether they are those whose stored status is about the present generation, or the others.
 
         Those that will be tried again later are left out.
         """
         now = time.monotonic()
-        self._right.look_at(view)
+        self._current.compare(view)
         for uid in [uid for uid, record in self._records.items() if _is_observed(record) is is_observed]:
             record = self._records.get(uid)  # as it is by now: others were written meanwhile
-            if record is None or now < self._retries.get(uid, (0, now))[1]:
+            _, retry_at = self._retries.get(uid, (0, now))
+            if record is None or now < retry_at:
                 continue
             conflicts = self._conflicts.of(uid)
-            if self._right.has(record, conflicts, view):
+            if self._current.has(record, conflicts, view):
                 continue
             status = self._wanted(record, view)
             if status is not None and status != record.status:
                 yield record, status
             elif status is not None:
-                self._right.add(record, conflicts, view)
+                self._current.add(record, conflicts, view)
 
     def _wanted(self, record: Record, view: View) -> Status | None:
         """The status that a record should have; None when it cannot be computed, which is tried again later."""
@@ -358,9 +364,10 @@ class StatusKeeper:
         now = time.monotonic()
         expiries = [replica.expires - now for replica in view.replicas]
         retries = [due - now for _, due in self._retries.values()]
-        waivers = [r.policy for r in self._records.values() if isinstance(r.policy, PolicyWaiver)]
+        records = self._records.values()
+        waivers = [record.policy for record in records if isinstance(record.policy, PolicyWaiver)]
         changes = [next_change(waiver.spec.expires, view.now) for waiver in waivers]
-        catalogs = [counts_of(r.catalog, view.now) for r in self._records.values() if r.catalog is not None]
+        catalogs = [counts_of(record.catalog, view.now) for record in records if record.catalog is not None]
         changes += [counts.next_end - view.now for counts in catalogs if counts.next_end is not None]
         seconds = [change.total_seconds() for change in changes if change is not None]
         return max(0.0, min([RESYNC_SECONDS, *expiries, *retries, *seconds]))
@@ -373,7 +380,7 @@ class StatusKeeper:
         except (ApiError, ApiUnavailable) as error:
             failure, status = error, without_notices(record, status)
         try:
-            if status != record.status:
+            if status != record.status:  # else only notices changed, and they could not be written
                 self._writing[record.uid] = status
                 await self._patch(record, status)
         except (ApiError, ApiUnavailable) as error:
@@ -440,7 +447,7 @@ def _is_observed(record: Record) -> bool:
     return record.status is not None and record.status.observed_generation == record.generation
 
 
-def essence(replicas: Mapping[str, Replica], newest: Mapping[str, int], now: float) -> list[tuple[Any, ...]]:
+def relevant(replicas: Mapping[str, Replica], newest: Mapping[str, int], now: float) -> list[tuple[Any, ...]]:
     """What statuses depend on in the reports of replicas at the monotonic time `now`.
 
     newest: for each kind, the resourceVersion that they have to read.

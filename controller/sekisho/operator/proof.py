@@ -34,13 +34,13 @@ MAX_DETAIL_LENGTH: Final = 300
 class Proof(Struct, frozen=True):
     """The result of a proof, as a condition has it.
 
-    is_cut: whether pods are not judged, so that no policy is enforced.
+    pods_not_judged: whether no pod is judged, so that no policy is enforced.
     """
 
     status: ConditionStatus
     reason: str
     message: str
-    is_cut: bool = False
+    pods_not_judged: bool = False
 
     @property
     def key(self) -> str:
@@ -60,14 +60,14 @@ PROVEN_WHILE_ANSWERED: Final = Proof(
     "the API server calls all webhooks: tried by dry runs. But admitPodsUnjudged is set, so pods are admitted without a"
     " verdict while no webhook answers",
 )
-"""The same, where pods are meant to be admitted while no webhook answers."""
+"""The result of a proof like PROVEN, where pods are meant to be admitted while no webhook answers."""
 
 RELEASE_DELETED: Final = Proof(
     ConditionStatus.FALSE,
     "ReleaseDeleted",
     "the release's namespace is being deleted, and with it the webhook; its configurations follow, and then pods are"
     " admitted without a verdict",
-    is_cut=True,
+    pods_not_judged=True,
 )
 """What the controller says at its end, when nobody will prove anything any more."""
 
@@ -103,7 +103,7 @@ async def _violating_pod(api: ApiClient, namespace: str) -> Proof | None:
         return None
     if not answer or _is_quota(answer):
         message = "a pod that violates the built-in policy of the proof was not denied by the webhook"
-        return Proof(ConditionStatus.FALSE, "PodsNotJudged", message, is_cut=True)
+        return Proof(ConditionStatus.FALSE, "PodsNotJudged", message, pods_not_judged=True)
     return _proof_by_answer(answer, VALIDATING_PODS, MUTATING_PODS)
 
 
@@ -140,10 +140,10 @@ async def _bad_policy(api: ApiClient, namespace: str) -> Proof | None:
 def _proof_by_answer(answer: str, *names: str) -> Proof:
     if any(_UNREACHABLE.format(name) in answer for name in names):
         message = f"the API server cannot call the webhook, so no pod is judged: {_short(answer)}"
-        return Proof(ConditionStatus.FALSE, "WebhookUnreachable", message, is_cut=True)
+        return Proof(ConditionStatus.FALSE, "WebhookUnreachable", message, pods_not_judged=True)
     if any(_DENIED_BY.format(name) in answer for name in names):
         message = f"the webhook did not judge the pod of the proof: {_short(answer)}"
-        return Proof(ConditionStatus.FALSE, "PodsNotJudged", message, is_cut=True)
+        return Proof(ConditionStatus.FALSE, "PodsNotJudged", message, pods_not_judged=True)
     return unknown(answer)
 
 

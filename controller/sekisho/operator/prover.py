@@ -123,7 +123,7 @@ class Prover:
         """Write an Event, at most one an hour for each result. Never raises."""
         name, now = self._options.webhook_configuration, self._api.clock.now()
         regarding = ObjectReference("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", name, "")
-        note = f"pods are not judged: {proof.message}" if proof.is_cut else proof.message
+        note = f"pods are not judged: {proof.message}" if proof.pods_not_judged else proof.message
         notice = Notice(regarding, Reason.PROOF_FAILED.value, "ProveWebhooks", note, f"{proof.key} {now:%Y-%m-%dT%H}")
         try:
             await write_warning(self._api, notice, self._options.identity, now)

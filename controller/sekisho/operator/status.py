@@ -100,7 +100,7 @@ def as_proven(state: State, proof: Proof | None) -> State:
 
     proof: the last one; None before the first, and where nothing is proven.
     """
-    if proof is None or not proof.is_cut or state.status is ConditionStatus.FALSE:
+    if proof is None or not proof.pods_not_judged or state.status is ConditionStatus.FALSE:
         return state
     return State(ConditionStatus.FALSE, proof.reason, proof.message)
 

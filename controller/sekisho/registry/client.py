@@ -225,7 +225,7 @@ class RegistryClient:
         if not is_digest(digest) or not 0 <= size <= MAX_BLOB_BYTES:
             raise RegistryError(Failure.INVALID, f"a layer of {repository} has no valid digest or is too large")
         is_large = size > MAX_SMALL_BLOB_BYTES
-        if is_large:  # before the request: the network receives what a registry sends, even while others should go first
+        if is_large:  # before the request: what a registry sends is received, even while others should go first
             await self.worker.give_way(MAX_WAIT_SECONDS)
         answer = await self._request("GET", repository, f"blobs/{digest}", "", size)
         if answer.status == 404:

@@ -14,7 +14,7 @@ from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
 from sekisho.cluster.replicas import COMPONENT, COUNTS_ANNOTATION, LABEL, Recent, Replica, annotation_of
 from sekisho.operator.metrics import Metrics
-from sekisho.operator.policy_status import BATCH, StatusKeeper, essence
+from sekisho.operator.policy_status import BATCH, StatusKeeper, relevant
 from sekisho.operator.records import Record, read_record
 from sekisho.operator.shown_counts import COUNT_SECONDS, ShownCounts
 from sekisho.operator.status import View, wanted_policy_status
@@ -505,7 +505,7 @@ def test_a_renewal_and_the_report_of_a_written_status_change_no_status() -> None
         counts = {"p": Recent(denials, 0)}
         versions = {"clusterpodpolicies": version}
         replica = Replica("a", versions, str(expires), expires, counts=counts, problem=problem)
-        return essence({"sekisho-webhook-a": replica}, {"clusterpodpolicies": 1001}, now=5.0)
+        return relevant({"sekisho-webhook-a": replica}, {"clusterpodpolicies": 1001}, now=5.0)
 
     assert reported(version=2000, expires=30.0) == reported()
     for other in (

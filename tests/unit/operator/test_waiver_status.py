@@ -62,7 +62,9 @@ def test_a_waiver_that_exempts_nothing_is_not_active(record: Record, seen: View,
 
 
 def test_a_waiver_is_not_active_while_no_pods_are_judged() -> None:
-    cut = Proof(ConditionStatus.FALSE, "WebhookUnreachable", "the API server cannot call the webhook", is_cut=True)
+    cut = Proof(
+        ConditionStatus.FALSE, "WebhookUnreachable", "the API server cannot call the webhook", pods_not_judged=True
+    )
     assert active(waiver(), replace(view(100), proof=cut)) == (
         "False",
         "WebhookUnreachable",

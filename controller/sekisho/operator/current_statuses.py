@@ -1,4 +1,4 @@
-"""The policies whose status is known to be right: most need no second computation after a change of one."""
+"""The policies whose status is known to be up to date: most need no second computation after a change of one."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from sekisho.operator.status import View
 from sekisho.policies.status import Conflict
 
 
-class RightStatuses:
-    """The policies whose status was right when it was last computed, with what it depended on.
+class CurrentStatuses:
+    """The policies whose status was up to date when it was last computed, with what it depended on.
 
-    Call `look_at` with each view before the methods that take it. Waivers, authorities and catalogs are never kept:
+    Call `compare` with each view before the methods that take it. Waivers, authorities and catalogs are never kept:
     their status also depends on the time.
     """
 
@@ -18,7 +18,7 @@ class RightStatuses:
         self._by_uid: dict[str, tuple[Record, tuple[Any, ...]]] = {}
         self._common: tuple[Any, ...] = ()
 
-    def look_at(self, view: View) -> None:
+    def compare(self, view: View) -> None:
         """Forget all policies if what their statuses have in common is another in this view."""
         replicas = [(replica.name, replica.problem, replica.unusable) for replica in view.replicas]
         common = (replicas, view.silent, view.proof)
@@ -27,12 +27,12 @@ class RightStatuses:
         self._common = common
 
     def has(self, record: Record, conflicts: tuple[Conflict, ...], view: View) -> bool:
-        """Whether the status of a record is known to be right in this view."""
+        """Whether the status of a record is known to be up to date in this view."""
         known = self._by_uid.get(record.uid)
         return known is not None and known[0] is record and known[1] == _parts(record, conflicts, view)
 
     def add(self, record: Record, conflicts: tuple[Conflict, ...], view: View) -> None:
-        """Note that the status of a record is right in this view."""
+        """Note that the status of a record is up to date in this view."""
         if record.is_policy:
             self._by_uid[record.uid] = record, _parts(record, conflicts, view)
 
