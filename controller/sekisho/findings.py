@@ -42,7 +42,9 @@ _remaining: Final = _Remaining()
 
 
 def begin_findings(maximum: int | None) -> None:
-    """Have the finding after so many of this thread raise ManyFindingsError, until `end_findings`; None for none.
+    """Let this thread make at most `maximum` findings until `end_findings`; the next one raises ManyFindingsError.
+
+    maximum: None for any number.
 
     One check may make thousands for one container, and only then does its caller see how many they are.
     """
@@ -55,7 +57,7 @@ def end_findings() -> None:
 
 
 def count_as_findings(number: int) -> None:
-    """Count work that takes as long as making so many findings. Raises ManyFindingsError as `begin_findings` says."""
+    """Count work that takes as long as making `number` findings. Raises ManyFindingsError as `begin_findings` says."""
     remaining = _remaining.findings
     if remaining is not None:
         if remaining < number:
@@ -189,7 +191,7 @@ class Finding(Struct, frozen=True, gc=False):
 
     @property
     def with_short_value(self) -> "Finding":
-        """The same, with no more of its value than people read, to be kept: lists and texts of pods may be long."""
+        """This finding with no more of its value than people read, to be kept: lists and texts of pods may be long."""
         raw = self.raw_value
         if type(raw) in _HASHABLE or (isinstance(raw, str) and len(raw) <= MAX_COMPACT_LENGTH):
             return self

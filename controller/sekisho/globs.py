@@ -80,7 +80,7 @@ def find(part: str, text: str, position: int = 0, end: int | None = None) -> int
     length = (len(text) if end is None else end) - position
     if len(part) * length <= _MAX_PRODUCT:
         return text.find(part, position, end)
-    min_text = 2500 if len(part) >= 100 else 30_000  # in texts so long, Python's search takes linear time
+    min_text = 2500 if len(part) >= 100 else 30_000  # in texts at least as long, Python's search takes linear time
     if len(part) < _MIN_PART or length >= min_text:
         return text.find(part, position, end)
     at = text[position:end].ljust(min_text, "\0").find(part)

@@ -57,7 +57,7 @@ class NamespaceLevels(Struct, frozen=True):
 
 
 class WrittenLevels(Struct, frozen=True):
-    """The same with each version as the label has it: latest, or v1.N."""
+    """The levels in the pod-security labels of a namespace, with versions as the labels have them: latest, or v1.N."""
 
     enforce: LevelAndVersion = (Level.PRIVILEGED, LATEST)
     audit: LevelAndVersion = (Level.PRIVILEGED, LATEST)

@@ -24,10 +24,10 @@ class _Timed(list[Any]):
 
 
 def timed(entries: list[T], check_time: CheckTime | None) -> list[T]:
-    """The same entries, with a time check before each of a loop; the list itself if `check_time` is None."""
+    """A list with these entries that checks the time before each one in a loop; this list if `check_time` is None."""
     return entries if check_time is None else _Timed(entries, check_time)
 
 
 def timed_like(other: Sequence[Any], entries: Sequence[T]) -> Sequence[T]:
-    """The same entries, with the time checks that a loop over the other list has; as they are if it has none."""
+    """A list with these entries that checks the time as the other list does; this list if that one does not."""
     return _Timed(entries, other.check_time) if isinstance(other, _Timed) else entries

@@ -93,7 +93,7 @@ def pod_excess(pod: Pod, *, is_counted: bool = True) -> str:
 
 
 def _long_list(pod: Pod) -> str:
-    """The same for the lists and maps that the pod has itself."""
+    """Which list or map of the pod itself is too long, as a clause; empty where none is."""
     spec, metadata, context = pod.spec, pod.metadata, pod.spec.security_context or _NO_CONTEXT
     if excess := _metadata_excess(metadata, "pod"):
         return excess
@@ -144,7 +144,7 @@ _NO_CONTEXT: Final = PodSecurityContext()
 
 
 def _entries_excess(pod: Pod) -> str:
-    """The same for the entries of lists and maps, and for strings. Visits each once.
+    """Which string is too long, or that all lists and maps together are, as a clause; empty where nothing is.
 
     Values of variables and of headers, and commands of probes, may be long: no policy looks for anything in them.
     """

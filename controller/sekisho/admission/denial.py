@@ -36,7 +36,7 @@ def denial_message(violations: Sequence[Violation]) -> str:
 
 
 def message_and_causes(violations: Sequence[Violation]) -> tuple[str, list[str]]:
-    """The same message, and that of each of the first MAX_CAUSES violations alone."""
+    """The message of a denial, and that of each of the first MAX_CAUSES violations alone."""
     groups = _groups(violations)
     lines = [_line(group) for group in groups[:MAX_LINES]]
     known = {id(group[0]): line for group, line in zip(groups, lines, strict=False) if len(group) == 1}

@@ -105,7 +105,7 @@ def evaluate(
         changed, and no policy applies that did not apply to it.
     subject: who creates the pod, None where that is not known; then `excludeSubjects` excludes nobody.
     workload: the object with the template, which is judged too; None for a pod.
-    old_workload: the same before an update, whose own violations are excused.
+    old_workload: that object before an update, whose own violations are excused; None for a new one.
     annotations: those of the object with the template, whether it is judged or not; None for none, and for a pod.
 
     Raises UnjudgedError as `context.check_time` does, and for too many violations; ManyFindingsError as `judge`.

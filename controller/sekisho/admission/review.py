@@ -100,7 +100,7 @@ class Review(RequestHead, frozen=True, gc=False, rename="camel"):
 
     @property
     def old_pod(self) -> Pod | None:
-        """The same of the object before an update; None where there was none."""
+        """The pod, or the pod template as a pod, before an update; None where there was none."""
         return self._pod_of(self.old_object)
 
     @property
@@ -110,7 +110,7 @@ class Review(RequestHead, frozen=True, gc=False, rename="camel"):
 
     @property
     def old_workload(self) -> WorkloadMeta | None:
-        """The same of the object before an update; None where there was none."""
+        """Kind and metadata of the object with a pod template before an update; None where there was none."""
         old = self.old_object
         return None if old is None or self.is_pod else WorkloadMeta(self.kind.kind, old.metadata)
 

@@ -41,7 +41,7 @@ def _in_workload(change: Change) -> Change:
 def violations_in_object(
     violations: Sequence[Violation], template_path: FieldPath, written: FieldPath = ()
 ) -> tuple[Violation, ...]:
-    """The same for the findings of violations."""
+    """The violations with the paths that the user writes, as `finding_in_object` makes them."""
     return tuple(
         replace(violation, finding=finding_in_object(violation.finding, template_path, written))
         for violation in violations

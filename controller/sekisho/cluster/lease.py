@@ -2,7 +2,7 @@
 
 The clocks of two machines are never compared. A Lease has expired when this process saw no change of it for its
 duration, by its own monotonic clock. A holder that cannot renew stops earlier than that, counted from when it sent its
-last successful renewal. The resourceVersion prevents two processes from taking the Lease at once.
+last successful renewal. The resourceVersion prevents two processes from taking the Lease together.
 """
 
 import asyncio

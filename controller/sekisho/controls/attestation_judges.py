@@ -17,7 +17,7 @@ from sekisho.images.scans import Scan
 from sekisho.images.vex import exclusions_of
 
 _LETTERS_OF_A_FINDING: Final = 160
-"""Going through VEX documents of so many letters takes as long as making a finding."""
+"""Letters of VEX documents: reading this many takes as long as making a finding."""
 _REVISION: Final = re.compile("[@#]")
 """Begins the revision in the URI of a source."""
 _GRYPE: Final = "scan it with Grype in cosign's form (docs/scanned-images.md)"

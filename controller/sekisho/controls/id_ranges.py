@@ -88,7 +88,7 @@ def id_finding(
 def id_check(key: str, attribute: str, allowed: IdAllowance) -> Check:
     """The check of an id in securityContext, where the pod's value applies to containers that set none.
 
-    key: the field's name, which is also the control's; attribute: the same in the typed view.
+    key: the field's name, which is also the control's; attribute: its name in the typed view.
     """
     field = ("securityContext", key)
     pod_field = ("spec", *field)

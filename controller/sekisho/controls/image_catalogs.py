@@ -133,7 +133,7 @@ NO_CATALOGS: Final = Catalogs()
 
 
 def verified(where: str, names: CatalogNames) -> CatalogNames:
-    """The same names. Raises ParameterError for a path below `where`."""
+    """These names, if they are valid. Raises ParameterError for a path below `where`."""
     if (names.any_of is None) is (names.all_of is None):
         raise ParameterError(where, ONE_OF_ANY_AND_ALL)
     if len(set(names.names)) != len(names.names):

@@ -157,7 +157,7 @@ def signer_of(signature: Signature) -> Signer:
 
 
 def have_distinct(signers: Mapping[str, Collection[Signer]], required: int) -> bool:
-    """Whether so many authorities have a signer each that is counted for no other one."""
+    """Whether at least `required` authorities have a signer each that is counted for no other one."""
     counted: dict[Signer, str] = {}
 
     def finds_one(name: str, seen: set[Signer]) -> bool:

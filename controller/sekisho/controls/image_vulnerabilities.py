@@ -21,7 +21,7 @@ MAX_IDS: Final = 128
 MAX_SHOWN: Final = 3
 """Vulnerabilities that a denial names."""
 _IDS_OF_A_FINDING: Final = 10
-"""Going through so many ids of a scan takes as long as making a finding."""
+"""Ids of a scan: reading this many takes as long as making a finding."""
 _RECOGNIZABLE: Final = "use a base image whose packages Trivy recognizes, or have an administrator waive this image"
 """Where another scan would find as little."""
 _PROBLEM_FIXES: Final = {

@@ -53,7 +53,7 @@ class ProfileRules(Struct, frozen=True):
     """Which profiles are allowed in a field of securityContext.
 
     key: the field, which is also the control's name.
-    attribute: the same in the typed view.
+    attribute: the field's name in the typed view.
     localhost: patterns for the profiles of the type Localhost; None allows any.
     required: whether a container needs a profile, its own or the pod's.
     allowed, allowed_localhost: the types and the profiles of the type Localhost in words, made from the others.

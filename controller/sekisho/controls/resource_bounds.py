@@ -85,13 +85,13 @@ class Bound(Struct, frozen=True):
 
 
 def bounds_of(parameter: str, written: Sequence[_Quantities] | None) -> tuple[Bound, ...]:
-    """The bounds of a parameter; None for one that is unset. Raises ParameterError for what is not a quantity."""
+    """The bounds in a parameter, none if it is unset (None). Raises ParameterError for what is not a quantity."""
     texts = [(bound.resource, bound.quantity) for bound in written or ()]
     return tuple(_bound(f"{parameter}[{index}].quantity", *text) for index, text in enumerate(texts))
 
 
 def ratios_of(parameter: str, written: Sequence[MaxRatio] | None) -> tuple[Bound, ...]:
-    """The same for ratios, which must be at least 1; None where the parameter is unset."""
+    """The ratios in a parameter, none if it is unset (None). Raises ParameterError for one below 1."""
     ratios = [
         _bound(f"{parameter}[{index}].ratio", bound.resource, bound.ratio) for index, bound in enumerate(written or ())
     ]

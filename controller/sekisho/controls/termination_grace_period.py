@@ -1,4 +1,4 @@
-"""terminationGracePeriod: pods may take only so long to stop.
+"""terminationGracePeriod: the time that pods may take to stop has bounds.
 
 Restricted fields: spec.terminationGracePeriodSeconds
 Allowed values: from `minSeconds` to `maxSeconds`, where they are set

@@ -31,7 +31,7 @@ class Origin(Struct, frozen=True):
         return 1, 1
 
     def exact_position(self, line: int) -> tuple[int, int] | None:
-        """The same, None unless the line itself stands once in the rendered document and in the file."""
+        """Line and column in the file, starting at 1; None unless rendered document and file have the line once."""
         return self.written.get(_content(self.rendered[line])) if line < len(self.rendered) else None
 
 

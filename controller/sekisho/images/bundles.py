@@ -136,7 +136,7 @@ def read_bundle(payload: bytes, max_bytes: int = MAX_SIGNATURE_BYTES) -> Bundle:
 
 
 def read_envelope(payload: bytes, max_bytes: int) -> Bundle:
-    """An envelope of at most so many bytes that is in no bundle, as the older format has attestations by key.
+    """An envelope of at most `max_bytes` that is in no bundle, as the older format has attestations by key.
 
     Raises NotASignatureError.
     """

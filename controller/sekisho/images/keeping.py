@@ -125,9 +125,9 @@ def _unless_outdated(one: Attestation, large_scan: datetime | None) -> Attestati
     return replace(one, scan=Scan(one.scan.finished, one.scan.scanner, problem=_LARGE_SCAN))
 
 
-def _united_document(at_once: Sequence[Attestation]) -> Attestation:
+def _united_document(together: Sequence[Attestation]) -> Attestation:
     """What several VEX documents of the same time say together."""
-    return replace(_listed_first(at_once), vex=united_documents([one.vex for one in at_once if one.vex is not None]))
+    return replace(_listed_first(together), vex=united_documents([one.vex for one in together if one.vex is not None]))
 
 
 def _listed_first(equal: Sequence[Attestation]) -> Attestation:

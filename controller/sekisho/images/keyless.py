@@ -39,7 +39,7 @@ class Signer(Struct, frozen=True, gc=False):
 
 
 class _AnySigner:
-    """Lets sigstore verify without names, which are compared afterwards, for all authorities at once."""
+    """Lets sigstore verify without names, which are compared afterwards, for all authorities together."""
 
     def verify(self, cert: Certificate) -> None:
         """Accept the certificate."""

@@ -68,7 +68,7 @@ def _parse(image: str) -> Reference:
 
 
 def _parse_any(image: str) -> Reference:
-    """The same for every form, step by step, which takes four times as long and says what is wrong with an image."""
+    """Parse a reference of any form, step by step: it takes four times as long, and says what is wrong."""
     if not image:
         raise ImageError("it is empty")
     if len(image) > MAX_REFERENCE_LENGTH:

@@ -200,7 +200,7 @@ def _text(value: Any, field: str) -> str:
 
 
 def _base64(value: Any, field: str) -> str:
-    """The same where it must be base64."""
+    """The text in a field of an object, which must be base64. Raises KeyError, TypeError or ValueError."""
     text = _text(value, field)
     b64decode(text, validate=True)
     return text

@@ -21,7 +21,7 @@ from sekisho.images.statements import NotASignatureError
 MAX_KEY_CHECKS: Final = 1024
 """Checks of candidates by keys in one pass over them, without those of keys that they name themselves."""
 MAX_ROOT_CHECKS: Final = 256
-"""The same for trusted roots: with one, a certificate and a log entry are verified too."""
+"""Checks of candidates by trusted roots in such a pass: with one, a certificate and a log entry are verified too."""
 
 
 class SignedBy(Struct, frozen=True, gc=False):
@@ -51,8 +51,9 @@ class Signers(Struct, frozen=True, eq=False):
 
 
 def signers_of(authorities: Sequence[Authority], named: Collection[str], candidates: int) -> Signers:
-    """Who may have signed so many candidates.
+    """Who may have signed the candidates of an image.
 
+    candidates: how many there are.
     named: the authorities that rules for the image name, which are tried before others.
     """
     keys: dict[str, tuple[Key, tuple[str, ...]]] = {}

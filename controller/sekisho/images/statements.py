@@ -87,7 +87,7 @@ def strict_json(text: bytes, kind: type[T]) -> T:
 
 
 def has_at_most(text: bytes, count: int, marks: Sequence[bytes]) -> bool:
-    """Whether a text has at most so many of some characters. Ends early, and lets other threads run."""
+    """Whether a text has at most `count` of the `marks`. Ends early, and lets other threads run."""
     for at in range(0, len(text), _COUNT_STEP):
         count -= sum(text.count(mark, at, at + _COUNT_STEP) for mark in marks)
         if count < 0:
@@ -139,8 +139,8 @@ def decoded(text: bytes | Raw, kind: Any, form: str) -> Any:
 def _has_large_object(text: bytes) -> bool:
     """Whether an object without objects in it may have more than MAX_KEYS keys.
 
-    Only long parts without an opening of an object are looked at. A part with so many colons, but fewer commas, is a
-    long text; one with so many commas, but fewer colons, is a list.
+    Only long parts without an opening of an object count. A part with as many colons, but fewer commas, is a long text;
+    one with as many commas, but fewer colons, is a list.
     """
     at = 0
     while at < len(text):

@@ -196,11 +196,11 @@ def exclusions_of(documents: Iterable[Vex], now: datetime) -> Exclusions:
     excluded: set[str] = set()
     affecting: set[str] = set()
     is_complete = True
-    for issued, issued_together in groupby(ordered, _issued):
-        at_once = list(issued_together)
-        is_complete = is_complete and not any(one.problem for one in at_once)
-        affecting |= {name for one in at_once for name in one.affecting.split()} - excluded
-        others = {name for one in at_once for name in one.excluded.split()} - affecting
+    for issued, group in groupby(ordered, _issued):
+        together = list(group)
+        is_complete = is_complete and not any(one.problem for one in together)
+        affecting |= {name for one in together for name in one.affecting.split()} - excluded
+        others = {name for one in together for name in one.excluded.split()} - affecting
         counts = is_complete and not is_future(issued, now)
         (excluded if counts else affecting).update(others - excluded)
     return Exclusions(frozenset(excluded), frozenset(affecting), is_complete)

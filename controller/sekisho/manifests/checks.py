@@ -223,7 +223,7 @@ class Checker:
         )
 
     def without_ignored(self, checked: Checked, comments: Sequence[IgnoreComment]) -> Checked:
-        """The same without the violations that comments ignore, where they may."""
+        """The result without the violations that comments ignore, where they may."""
         if not self._heeds_comments or not comments or not checked.violations:
             return checked
         ignored = [

@@ -184,7 +184,7 @@ def _requirements(levels: WrittenLevels) -> frozenset[_Requirement]:
 
 
 def _known(standard: LevelAndVersion) -> LevelAndVersion:
-    """The same with a version that policies know: a newer one becomes latest."""
+    """The level, with a version that policies know: a newer one becomes latest."""
     level, version = standard
     return (level, LATEST) if version != LATEST and int(version[3:]) > NEWEST else standard
 

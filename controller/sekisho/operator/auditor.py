@@ -32,7 +32,7 @@ DEBOUNCE_SECONDS = 5.0
 PAUSE_SECONDS = 20.0
 """The shortest time from the end of a pass to the next one. A status is up to date within half a minute of a change."""
 PAUSE_SHARE: Final = 4.0
-"""The same in a large cluster, as a multiple of the time of the pass: passes take a fifth of the time at most."""
+"""The shortest such time in a large cluster, in times of the pass: passes take a fifth of the time at most."""
 
 Impacts = Mapping[str, PolicyImpact]
 """What policies mean for what runs, by uid."""

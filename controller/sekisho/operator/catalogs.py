@@ -36,7 +36,7 @@ class Counts(Struct, frozen=True):
 
 
 class Ending(Struct, frozen=True):
-    """Entries of a catalog that end within so many days, and that no Event reported.
+    """Entries of a catalog that end within `days`, and that no Event reported.
 
     until: the last day, in UTC, that the Event reports.
     marks: of all entries that end by then, whether they were reported before or not.
@@ -60,7 +60,7 @@ def counts_of(catalog: Catalog, now: datetime) -> Counts:
 
 
 def ending_within(catalog: Catalog, now: datetime, days: int) -> int:
-    """How many entries have not ended, and will within so many days."""
+    """How many entries have not ended, and will within `days`."""
     return _ended(catalog, now + timedelta(days=days)) - _ended(catalog, now)
 
 

@@ -35,7 +35,7 @@ class ProofResult(StrEnum):
 
 
 class CatalogNumbers(Struct, frozen=True):
-    """The numbers of entries of a catalog: by their state, and of those that end within so many days."""
+    """The numbers of entries of a catalog: by their state, and by days those that end within that many days."""
 
     name: str
     by_state: Mapping[str, int]
@@ -83,7 +83,7 @@ class Metrics:
         )
         self._catalog_entries_ending = gauge(
             "sekisho_controller_catalog_entries_ending",
-            "Entries of each ImageCatalog that end within so many days, in the process that leads.",
+            "Entries of each ImageCatalog that end within that many days, in the process that leads.",
             ["catalog", "days"],
         )
         self._show_zeros()

@@ -73,7 +73,7 @@ async def watch_administrators_kinds(
     *,
     with_authorities: bool,
 ) -> None:
-    """The same for the kinds that administrators write.
+    """Watch the kinds that administrators write, and call the functions as `watch_pod_policies` does.
 
     kubeconfig: None as for `ApiClient.connect`.
     with_authorities: whether ImageAuthorities are among them, which elsewhere may not be read.

@@ -1,6 +1,6 @@
 """A policy, compiled: which pods it applies to, what it checks, and its defaults, ready for requests.
 
-Compilation also finds what the schema cannot express: every problem at once, each with its field's path.
+Compilation also finds what the schema cannot express: every problem, each with its field's path.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -257,7 +257,7 @@ _NO_CONTROLS: Final = Controls()
 
 @lru_cache(maxsize=64)
 def _rules_of_level(level: Level, minor: int, enforcement: Enforcement) -> tuple[Rule, ...]:
-    """The rules of policies without controls of their own: the same objects for the thousands that there may be."""
+    """The rules of policies without controls of their own. Thousands of policies may share these objects."""
     return tuple(_compile_rules(_NO_CONTROLS, level, minor, enforcement, None))
 
 
@@ -299,7 +299,7 @@ _evidence_checks: WeakValueDictionary[_Key, EvidenceCheck] = WeakValueDictionary
 
 
 def _compile_check(name: str, parameters: Parameters, minor: int) -> tuple[Check, EvidenceCheck | None]:
-    """The same checks for all policies that require the same, so that a plan can tell that they do."""
+    """The checks of a control. Policies with the same parameters share them, so that a plan has them only once."""
     key, control = (name, parameters, minor), CONTROLS[name]
     check = _checks.get(key)
     if check is None:

@@ -112,7 +112,7 @@ def name_of(facts: ImageFacts, release: str) -> str:
 
 
 def name_of_image(image: str, release: str) -> str:
-    """The same for registry/repository@digest."""
+    """The name of the object about an image, written as registry/repository@digest: a hash of both arguments."""
     return sha256(f"{release} {image}".encode()).hexdigest()[:40]
 
 

@@ -45,7 +45,7 @@ class KnownSubject(Struct, frozen=True):
 
     @classmethod
     def of(cls, subject: Subject) -> "KnownSubject":
-        """The same subject."""
+        """A subject as a request names it."""
         return cls(subject.username, frozenset(subject.groups or ()))
 
 

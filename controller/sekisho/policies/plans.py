@@ -128,7 +128,7 @@ class PlanCache:
         self.bytes = 0
 
     def add_bytes(self, entries: int) -> None:
-        """Count an object outside of the cache that refers to its plans, with so many references."""
+        """Count an object outside of the cache that refers to its plans. entries: the number of its references."""
         self.bytes += _PART_BYTES + _ENTRY_BYTES * entries
 
     def plan(self, policies: tuple[CompiledPolicy, ...]) -> Plan:
@@ -142,7 +142,7 @@ class PlanCache:
         return plan
 
     def plan_of_pod(self, policies: tuple[CompiledPolicy, ...]) -> Plan:
-        """The same for policies that a pod's labels or creator choose: remembered only if the pod is admitted."""
+        """The plan of policies that a pod's labels or creator choose: remembered only if the pod is admitted."""
         keys = tuple(policy.key for policy in policies)
         plan = self.plans.get(keys)
         if plan is None:
@@ -165,7 +165,7 @@ class PlanCache:
         self.bytes += other.bytes
 
     def _share(self, key: tuple[Any, ...], entries: int, make: Callable[[], T]) -> T:
-        """The part of an earlier plan with the same key, or a new one, which has so many entries.
+        """The part of an earlier plan with the same key, or a new one, which `make` makes. entries: its size.
 
         A key may have the ids of other shared parts, and of checks that the parts refer to: they live as long.
         """
@@ -257,7 +257,7 @@ class PlanCache:
         return known
 
     def _with_steps(self, groups: dict[int, "_Group"], policies: Sequence[CompiledPolicy]) -> dict[int, "_Group"]:
-        """The same groups, each with its step."""
+        """The groups, each with its step."""
         messages = {policy.name: policy.message for policy in policies if policy.message}
         return {
             key: group if group.step is not None else replace(group, step=self._step(group.rule, group.names, messages))

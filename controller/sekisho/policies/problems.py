@@ -19,7 +19,7 @@ class PolicyError(SekishoError):
 
 
 class Problems:
-    """Collects the problems of one policy, so that all of them are reported at once."""
+    """Collects the problems of one policy, so that all of them are reported together."""
 
     def __init__(self) -> None:
         self._problems: list[Problem] = []

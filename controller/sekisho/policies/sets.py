@@ -26,8 +26,8 @@ from sekisho.policies.waiver_index import WaiverIndex
 from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
 
 MAX_RULES: Final = 1024
-"""The most distinct rules on signatures, and on attestations, that decide what else a look-up reads. Trying so many
-takes about a millisecond."""
+"""The most distinct rules on signatures, and on attestations, that decide what else a look-up reads. Trying all of
+them takes about a millisecond."""
 
 
 class _Selection(Struct, frozen=True, eq=False):
@@ -170,7 +170,7 @@ class PolicySet:
         return self.waivers_in(namespace).get(policy, ())
 
     def waivers_in(self, namespace: str) -> Mapping[str, Sequence[CompiledWaiver]]:
-        """The same for each policy, by the policies' names."""
+        """The waivers for each policy and a namespace, by the policies' names; expired ones included."""
         return self._waivers.waivers_in(namespace)
 
     def exemptions_in(self, namespace: str) -> tuple[int, int]:

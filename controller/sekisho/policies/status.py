@@ -281,8 +281,8 @@ class PolicyWaiverStatus(Struct, frozen=True, rename="camel"):
         Annotated[
             int,
             Meta(
-                description="14, 3 or 1: the waiver expires within so many days, and has an Event PolicyExpiring that "
-                "says so.",
+                description="14, 3 or 1: the waiver expires within that many days, and has an Event PolicyExpiring "
+                "that says so.",
                 ge=0,
             ),
         ]

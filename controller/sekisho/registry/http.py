@@ -168,7 +168,7 @@ class HttpClient:
             own = {"Authorization": authorization} if authorization and is_own else {}
             try:
                 check_literal(url.raw_host or "", self._allowed)
-                # A hundred at once would hold up everything else on the event loop.
+                # A hundred together would hold up everything else on the event loop.
                 async with self._starting.turn(tenants):
                     await asyncio.sleep(0)
                 answer, location = await self._send(method, url, {**headers, **own}, is_own, max_bytes, on_large)

@@ -31,7 +31,7 @@ MAX_VALUES: Final = 32_768
 MAX_LISTS: Final = 4096
 """The openings of lists; usual are a few, and one for each descriptor with features of its platform."""
 MAX_QUOTES: Final = 4 * (MAX_VALUES + MAX_LISTS)
-"""The quotes around so many keys and texts."""
+"""The quotes around as many keys and texts."""
 MAX_TEXT_LENGTH: Final = 256
 """Of digests and media types; longer ones are cut off, and are not valid."""
 MAX_SIGNATURE_LENGTH: Final = 4096

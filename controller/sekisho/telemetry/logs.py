@@ -17,7 +17,7 @@ from sekisho.timestamps import micro_time
 LEVELS = ("debug", "info", "warning", "error")
 
 BURST, PER_SECOND = 500.0, 100.0
-"""Lines that one logger may write at once, and a second in the long run: a storm of denials must not fill a disk."""
+"""Lines that one logger may write in a burst, and a second in the long run: many denials must not fill a disk."""
 
 MAX_WAITING = 5000
 """Lines that wait to be written; further lines are dropped."""
@@ -122,7 +122,7 @@ class _Writer(threading.Thread):
         self._progress = threading.Condition()
 
     def wait_for(self, number: int, seconds: float) -> None:
-        """Wait until so many records are written, for so many seconds at most."""
+        """Wait until `number` records have been written, for `seconds` at most."""
         with self._progress:
             self._progress.wait_for(lambda: self._written >= number, seconds)
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from sekisho.webhook.waiting import Waiting
 
-MAX_AT_ONCE: Final = 4
+MAX_IN_A_TURN: Final = 4
 """Reads in one turn of the event loop, such as of a request's head and body. Each may lead to one review. Where several
 requests came in one read, each answer after the first counts like a read."""
 MAX_SECONDS: Final = 0.005
@@ -38,7 +38,7 @@ class Backlog:
         """The number of the present turn."""
 
     def take(self) -> bool:
-        """Whether a connection may read, or answer a further request, at once. It must call `add` otherwise."""
+        """Whether a connection may read, or answer a further request, in this turn. It must call `add` otherwise."""
         if len(self._waiting) or len(self._known) or not self._has_time():
             return False
         if not self._begun:
@@ -50,7 +50,7 @@ class Backlog:
     @property
     def is_free(self) -> bool:
         """Whether `take` may give true; false where it is known to give false."""
-        return self._begun < MAX_AT_ONCE and not self._may_have_waiting
+        return self._begun < MAX_IN_A_TURN and not self._may_have_waiting
 
     def add(self, connection: InTurn, address: str, *, is_known: bool = False) -> None:
         """Have a connection go on in a later turn of the loop, when its address has its turn. It must not wait yet.
@@ -67,7 +67,7 @@ class Backlog:
         self._waiting.remove(connection)
 
     def _has_time(self) -> bool:
-        return not self._begun or (self._begun < MAX_AT_ONCE and time.perf_counter() - self._began < MAX_SECONDS)
+        return not self._begun or (self._begun < MAX_IN_A_TURN and time.perf_counter() - self._began < MAX_SECONDS)
 
     def _schedule(self) -> None:
         if not self._is_scheduled:

@@ -47,7 +47,7 @@ class Bodies:
         self._unfinished: Waiting[_Unfinished] = Waiting()
 
     async def receive(self, request: web.BaseRequest, seconds: float) -> bytes:
-        """The whole body of a request, within so many seconds. Raises RejectedError."""
+        """The whole body of a request. Raises RejectedError, also if it is not there within `seconds`."""
         if (request.content_length or 0) > MAX_BODY_BYTES:
             raise _too_large()
         content = request.content

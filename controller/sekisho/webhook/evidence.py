@@ -49,7 +49,7 @@ MAX_LOOKUPS: Final = 256
 """Look-ups that run at the same time; further ones wait. A namespace may hold as many of them as it leaves free, and so
 may a registry, so that slow ones do not hold up the images of others."""
 MAX_LOOKUPS_OF_REGISTRY: Final = 128
-"""The same for one registry."""
+"""Look-ups at one registry that run at the same time."""
 MAX_FLIGHTS: Final = 2048
 """Look-ups that run or wait."""
 MIN_FREE_FLIGHTS: Final = 512
@@ -58,7 +58,7 @@ MIN_BUSY_FLIGHTS: Final = 16
 MAX_FLIGHTS_OF_NAMESPACE: Final = 256
 """Look-ups that one namespace's pods have started and that run or wait, so that it does not hold up others."""
 MAX_WAITING: Final = 200
-"""Requests of one namespace that wait for look-ups; others are answered at once."""
+"""Requests of one namespace that wait for look-ups; others are answered without waiting."""
 MAX_WAITING_IN_ALL: Final = 400
 """Of all namespaces; each may have as many as it leaves free."""
 LOOKUP_SECONDS: Final = 60.0
@@ -74,7 +74,7 @@ FRESH: Final = timedelta(hours=1)
 MAX_AGE: Final = timedelta(hours=24)
 """Facts about a signed image are used until this age while the registry does not answer."""
 MAX_AHEAD: Final = timedelta(minutes=5)
-"""Facts that were found later than so long from now are by a clock that is wrong. They are not fresh."""
+"""Facts with a time that is further in the future are by a clock that is wrong. They are not fresh."""
 UNSIGNED_AGE: Final = timedelta(seconds=15)
 """How long an image without signatures is not looked up again; it may be signed at any moment."""
 FIRST_RETRY_SECONDS: Final = 2.0
@@ -82,8 +82,9 @@ MAX_RETRY_SECONDS: Final = 60.0
 RETRIED_SECONDS: Final = 5400.0
 """An image that runs is looked up again sooner than that after a failure: every half hour there is a pass over them."""
 MAX_SMALL_BYTES: Final = 64 << 10
-MAX_AT_ONCE: Final = 8
-"""Candidates times keys. So few in so few bytes are verified at once; more, and keyless ones, in a thread."""
+MAX_SMALL_CHECKS: Final = 8
+"""Candidates times keys. As few, of at most MAX_SMALL_BYTES, are verified on the event loop; more, and keyless ones, in
+a thread."""
 
 _FIXES: Final = {
     Failure.UNAVAILABLE: "try again when the registry answers",
@@ -194,7 +195,7 @@ class EvidenceStore:
         pull_secrets: PodPullSecrets | None = None,
         namespace: str = "",
     ) -> None:
-        """Return when the look-ups of images have ended, or when so many seconds have passed.
+        """Return when the look-ups of images have ended, or after `seconds`.
 
         pull_secrets, namespace: as for `start`, with what None means.
         """
@@ -433,9 +434,9 @@ class EvidenceStore:
         )
         size = sum(len(candidate.payload) for candidate in attached.candidates)
         keys = sum(len(authority.keys) for authority in verified.authorities)
-        is_small = size <= MAX_SMALL_BYTES and len(attached.candidates) * keys <= MAX_AT_ONCE
-        is_at_once = is_small and not any(authority.keyless for authority in verified.authorities)
-        return call() if is_at_once else await self._client.worker.run(tenants, call)
+        is_small = size <= MAX_SMALL_BYTES and len(attached.candidates) * keys <= MAX_SMALL_CHECKS
+        is_quick = is_small and not any(authority.keyless for authority in verified.authorities)
+        return call() if is_quick else await self._client.worker.run(tenants, call)
 
     def _fail(self, key: _Key, failure: Failure, message: str, fix: str = "") -> None:
         self._results[failure] += 1

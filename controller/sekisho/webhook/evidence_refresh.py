@@ -42,10 +42,10 @@ REST: Final = 20
 them take seconds, and policies may change all the time."""
 POLL_SECONDS: Final = 1.0
 """How often it is checked whether policies or authorities have changed."""
-MAX_AT_ONCE: Final = 8
+MAX_PARALLEL_LOOKUPS: Final = 8
 """Images that are looked up again at the same time: one slow registry must not hold up the images of others."""
 MAX_LOOKUP_SECONDS: Final = 600.0
-"""After so long, a pass judges by what is known then."""
+"""The longest time that a pass waits for look-ups. It judges by what is known then."""
 RECENT: Final = timedelta(minutes=45)
 """Facts that are younger are not looked up again: so they are in every other pass."""
 _RUNNING: Final = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
@@ -111,7 +111,7 @@ class EvidenceRefresh:
             await self._until_due(with_jitter(seconds, 0.1), before)
 
     async def _until_due(self, seconds: float, before: tuple[object, ...]) -> None:
-        """Return after so many seconds, or soon after the rules have changed."""
+        """Return after `seconds`, or soon after the rules have changed."""
         began = time.monotonic()
         soonest = max(MIN_REST_SECONDS, REST * self._seconds)
         while (waited := time.monotonic() - began) < seconds:
@@ -136,7 +136,7 @@ class EvidenceRefresh:
             waiting = _in_turn(running.to_look_up.values())
             with suppress(TimeoutError):
                 async with asyncio.timeout(MAX_LOOKUP_SECONDS):
-                    await asyncio.gather(*(self._look_up(waiting) for _ in range(MAX_AT_ONCE)))
+                    await asyncio.gather(*(self._look_up(waiting) for _ in range(MAX_PARALLEL_LOOKUPS)))
             if running.has_rules:
                 running = await self._running()
         counts = await asyncio.to_thread(running.counts)

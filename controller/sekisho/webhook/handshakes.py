@@ -16,13 +16,13 @@ MAX_ARRIVED: Final = 512
 """Connections whose handshake has not begun; past it, one of them is closed: `Waiting` says which."""
 HANDSHAKE_SECONDS: Final = 10.0
 MAX_HANDSHAKES: Final = 128
-"""Unfinished at the same time; past it, one of them is given up: `Waiting` says which. If all go on at once, they hold
-the loop for 0.5 ms each."""
+"""Unfinished at the same time; past it, one of them is given up: `Waiting` says which. If all go on in the same turn,
+they hold the loop for 0.5 ms each."""
 SHUTDOWN_SECONDS: Final = 5.0
 """How long a client may take to confirm the end of TLS."""
 BUFFER_BYTES: Final = 32 * 1024
 """The kernel's buffer for each connection and direction; by default megabytes, which count for the container."""
-_ACCEPTED_AT_ONCE: Final = 64
+_ACCEPTED_IN_A_TURN: Final = 64
 _PAUSE_SECONDS: Final = 0.1
 """After an error of `accept`, such as too many open files, which lasts for a while."""
 
@@ -81,7 +81,7 @@ async def _accept_all(listening: socket.socket, arrived: Waiting[socket.socket],
             client, address = await loop.sock_accept(listening)
             _add(arrived, client, str(address[0]))
             has_arrived.set()
-            for _ in range(_ACCEPTED_AT_ONCE):
+            for _ in range(_ACCEPTED_IN_A_TURN):
                 client, address = listening.accept()
                 client.setblocking(False)
                 _add(arrived, client, str(address[0]))

@@ -39,7 +39,7 @@ class Deadline(Struct, frozen=True, gc=False):
         return self.seconds - self.elapsed
 
     def at_most(self, seconds: float) -> "Deadline":
-        """The same, but no later than so many seconds from now."""
+        """This deadline, or `seconds` from now if that is earlier."""
         return Deadline(self.started, min(self.seconds, self.elapsed + seconds))
 
 

@@ -20,7 +20,7 @@ class Needs(Struct, frozen=True, eq=False):
     named: the authorities that rules for an image name.
     lacks_signature: whether some rule on signatures is not met by the facts about an image, so that all sources
         are read where there may be more.
-    fails_statement: the same for attestations.
+    fails_statement: whether some rule on attestations is not met by them, with the same consequence.
     lacks_statement: whether some rule finds no statement among the facts about an image, so that those about the
         platforms of an index count.
     """

@@ -8,11 +8,11 @@ from sekisho.webhook.waiting import Waiting
 
 MAX_CONNECTIONS = 1024
 """Open at the same time; past it, one without a request is closed for a new one: of the address that has the most
-connections, the one that has waited for a request for longest. All may be closed at once, which takes the event loop
+connections, the one that has waited for a request for longest. All may be closed together, which takes the event loop
 30 us each; the rest of what it takes waits for its turn."""
 MAX_UNKNOWN = 384
-"""The same for connections on which nothing has come that only the API server knows: the others are left to it. While
-a body arrives, one takes up to 240 KiB, most of it the buffers of TLS."""
+"""Of these, connections on which nothing has come that only the API server knows: the others are left to it. While a
+body arrives, one takes up to 240 KiB, most of it the buffers of TLS."""
 MAX_UNREAD = 64
 """Connections whose client does not read its answers, at the same time; past it, one of them is closed."""
 

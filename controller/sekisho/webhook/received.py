@@ -15,12 +15,12 @@ from sekisho.webhook.replies import kept_alive
 ARRIVE_SECONDS = 1.0
 """How long to wait for the rest of a body whose head is known; then aiohttp reads it, with its own bounds."""
 MAX_ARRIVING = 64
-"""Such bodies at the same time; the others go to aiohttp at once."""
+"""Such bodies at the same time; the others go to aiohttp without waiting."""
 
 READ_BYTES = 256 * 1024
-"""Handed over at once, as many as event loops read at once by themselves."""
+"""Handed over together, as many as event loops read in one call by themselves."""
 PIECE_BYTES = 32 * 1024
-"""What aiohttp parses of it at once. Where each byte comes in a chunk of its own, that takes it 5 ms."""
+"""What aiohttp parses of it in one call. Where each byte comes in a chunk of its own, that takes it 5 ms."""
 UNREAD_BYTES = 16 * 1024
 """What is decrypted of a connection whose read has to wait, and what TLS then holds at which nothing more is received.
 A record of TLS is no longer, and most reviews are shorter."""
@@ -99,7 +99,7 @@ class Received(asyncio.BufferedProtocol):
         self._transport = None
         if self._backlog.take():
             self._connection.connection_lost(exc)
-        else:  # a client may close a thousand at once, and aiohttp takes up to 0.1 ms for each
+        else:  # a client may close a thousand together, and aiohttp takes up to 0.1 ms for each
             self._lost = exc
             self._connection.release_transport()
             self._backlog.add(self, self._connection.address)

@@ -20,7 +20,7 @@ JSON = "application/json"
 class _KeptAlive(web.StreamResponse):
     """A 200 with JSON, after which the connection stays open.
 
-    It writes head and body at once. To build the same head from headers takes as long as to judge a pod.
+    It writes head and body together. To build the same head from headers takes as long as to judge a pod.
     """
 
     def __init__(self, body: bytes) -> None:

@@ -39,7 +39,7 @@ PATH: Final = f"/apis/{GROUP}/{VERSION}/{PLURAL}"
 NAMESPACE_LABEL: Final = "sekisho.dev/namespace"
 """On an object: whose pod needed it first."""
 UNSEEN: Final = timedelta(days=7)
-"""The facts of an image that nobody has looked up for so long are removed."""
+"""The facts of an image that nobody has looked up for longer are removed."""
 MAX_QUEUED: Final = 1024
 MAX_SHARED: Final = 8192
 """Objects; above it only facts that are there already are renewed."""

@@ -89,7 +89,7 @@ class Tags:
         namespace: str = "",
         pull_secrets: PodPullSecrets | None = None,
     ) -> Mapping[Reference, str]:
-        """The digests of images with tags, those that are known after so many seconds at most.
+        """The digests of images with tags, those that are known after `seconds` at most.
 
         namespace: of the pod that needs them.
         pull_secrets: the pod's own; None for only those of the release.

@@ -684,7 +684,7 @@ async def test_requests_that_wait_on_a_connection_that_is_closed_are_not_answere
 
 
 async def test_body_that_arrives_in_many_parts_beside_others_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog, "MAX_AT_ONCE", 1)
+    monkeypatch.setattr(backlog, "MAX_IN_A_TURN", 1)
     body = bytes(range(256)) * 4000
     async with serving(SOON, at_once=echo) as connect:
         clients = [await connect() for _ in range(8)]

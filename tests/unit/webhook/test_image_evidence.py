@@ -316,7 +316,7 @@ async def test_requests_of_one_namespace_leave_waits_to_others(site: Site, monke
 
 
 async def test_namespaces_take_turns_at_verification(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_AT_ONCE", 0)
+    monkeypatch.setattr(module, "MAX_SMALL_CHECKS", 0)
     images = [site.signed(b" " * number) for number in range(6)]
     order: list[str] = []
     begun, may_go_on = threading.Event(), threading.Event()
