@@ -106,7 +106,7 @@ def shown(kubectl: Kubectl, denials: Callable[[], str]) -> str:
         kubectl("delete", "node", "node-1")
         kubectl("delete", "clusterpodpolicy", *_POLICIES, "--wait=false")
     command = f"sekisho denials -n {NAMESPACE}"
-    return "\n".join([*parts, "### All of them at once", "", "```", f"$ {command}", table, "```", ""])
+    return "\n".join([*parts, "### All of them together", "", "```", f"$ {command}", table, "```", ""])
 
 
 def _complete(table: str) -> str:

@@ -37,5 +37,5 @@ def review(obj: Any, old: Any = None, operation: str = "", **request: Any) -> di
 
 
 def review_body(obj: Any, old: Any = None, operation: str = "", **request: Any) -> bytes:
-    """The same as compact JSON, which is how the API server writes it."""
+    """The body of a review, made as `review` does: compact JSON, which is how the API server writes it."""
     return msgspec.json.encode(review(obj, old, operation, **request))

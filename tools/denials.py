@@ -123,7 +123,7 @@ _CASES: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "  resources: {limits: {memory: 8Gi}}\n",
     ),
     (
-        "Two policies at once",
+        "Two policies together",
         ("restricted", "trusted-registries"),
         f"{_CONTEXT}\ncontainers:\n- name: app\n  image: nginx:1.29\n"
         "  securityContext: {seccompProfile: {type: Unconfined}, "

@@ -55,7 +55,7 @@ class Audit:
         return [request for request in self.requests(credential, after) if request.verb in _WRITING]
 
     def requests(self, credential: str, after: int = 0) -> list[Request]:
-        """The same, and what was read. A watch is there from its beginning on."""
+        """The requests of a credential, with those that read. A watch is there from its beginning on."""
         return [request for request in list(self._all())[after:] if request.credential == credential]
 
     def __len__(self) -> int:

@@ -121,7 +121,7 @@ def holder(cluster: Cluster) -> str:
 
 
 def leader(cluster: Cluster) -> str:
-    """The same without the suffix."""
+    """The name of the replica that holds the Lease."""
     return holder(cluster).rpartition("_")[0]
 
 

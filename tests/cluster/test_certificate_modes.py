@@ -262,7 +262,7 @@ def inject(cluster: Cluster, bundle: bytes) -> None:
 
 
 def inject_into_new(lab: Lab, bundle: bytes) -> None:
-    """The same, as soon as there are any."""
+    """Inject a bundle into the webhook configurations, as soon as there are any."""
 
     def are_there() -> bool:
         return all(lab.plane.call("GET", path).status == 200 for path in CONFIGURATIONS)

@@ -227,7 +227,7 @@ def webhook_log(cluster: Cluster) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def skewed(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[[int], Component]]:
-    """Replaces the controller by one whose clock is so many days ahead."""
+    """Replaces the controller by one whose clock is a number of days ahead."""
     right = cluster.sekisho.controller
     started: list[Component] = []
 

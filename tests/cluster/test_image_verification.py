@@ -810,12 +810,12 @@ def scrape(site: Site) -> Scrape:
 
 
 def ending(days: float, **rest: Any) -> dict[str, Any]:
-    """A key that ends so many days from now."""
+    """A key that ends in `days` from now."""
     return {"pem": pem(P256), "until": f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"} | rest
 
 
 def with_root_of(site: Site, name: str, days: float) -> None:
-    """A keyless authority, and its trusted root, to which nothing was added for so many days."""
+    """A keyless authority, and its trusted root, to which nothing was added for `days`."""
     root = MINTED.trusted_root()
     for kind in ("certificateAuthorities", "tlogs", "ctlogs"):
         root = with_validity(root, kind, datetime.now(UTC) - timedelta(days=days), None)

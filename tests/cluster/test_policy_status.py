@@ -87,7 +87,7 @@ def replicas(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Repli
 
 
 def wait_known(cluster: Cluster, namespace: str, replicas: int) -> None:
-    """Return when the controller has read the reports of so many replicas: a policy's status counts them."""
+    """Return when the controller has read the reports of a number of `replicas`: a policy's status counts them."""
     name = f"{namespace}-known"
     apply_policy(cluster, name)
     everybody = f"{replicas}/{replicas}"

@@ -77,7 +77,7 @@ def put(cluster: Cluster, path: str, body: Json) -> None:
 
 
 def written(cluster: Cluster, path: str, body: Json) -> bool:
-    """The same, once; False if the controller wrote meanwhile."""
+    """Write once; False if the controller wrote meanwhile."""
     metadata = {
         key: value for key, value in body["metadata"].items() if key in ("name", "namespace", "labels", "annotations")
     }

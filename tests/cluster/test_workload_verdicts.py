@@ -20,7 +20,7 @@ from tests.pod_defaults.workloads import Workload, manifest_of, pod_of, words_of
 SOON: Final = 30.0
 MIN_OF_VERDICT: Final = 20
 SHARE: Final = 4
-"""One of so many workloads is tried, unless all are."""
+"""One of this many workloads is tried, unless all are."""
 LIMITS: Final[list[Json]] = [
     {"type": "Container", "default": {"ephemeral-storage": "4Gi"}, "defaultRequest": {"memory": "1Mi"}}
 ]

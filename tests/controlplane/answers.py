@@ -24,7 +24,7 @@ def ask(connection: http.client.HTTPConnection, method: str, path: str, body: ob
 
 
 def ask_and_keep(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> Answer:
-    """The same, but the connection stays open for the next request if there was an answer."""
+    """Send a request; the connection stays open for the next one if there was an answer."""
     content = None if body is None else msgspec.json.encode(body)
     try:
         connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})

@@ -57,7 +57,7 @@ class Kubectl:
         self._namespace = namespace
 
     def in_namespace(self, namespace: str) -> "Kubectl":
-        """The same, with `namespace` where a call names none."""
+        """A kubectl that uses `namespace` where a call names none."""
         return Kubectl(self._binary, self._kubeconfig, namespace)
 
     @property

@@ -13,7 +13,7 @@ from tests.differential.generator import Case
 
 
 def reduced(binary: Path, difference: Difference) -> Difference:
-    """The same difference with every field and list entry left out that it does not take. Raises EvaluatorError."""
+    """The difference without every field and list entry that it does not need. Raises EvaluatorError."""
     controls = difference.engine ^ difference.kubernetes
     while True:
         cases = sorted(_smaller_cases(difference.case), key=lambda case: len(case.pod) + len(case.old))

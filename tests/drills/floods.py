@@ -27,7 +27,7 @@ MAX_KEPT_MIB: Final = 16
 MAX_SECONDS: Final = 0.1
 """For 99 of 100 good pods, from the client's request to the API server's answer, on a quiet machine."""
 MAX_SLOWER: Final = 2.0
-"""The same as a multiple of what they take without a flood, where a busy machine makes that longer."""
+"""How many times as long they may take as without a flood, where a busy machine makes that longer."""
 _SOON: Final = 30.0
 _ENDS_IN: Final = 300.0
 _LARGE_PODS: Final = 40

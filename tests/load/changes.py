@@ -68,7 +68,7 @@ class Spent(Struct, frozen=True):
 
 
 async def make(api: ApiClient, policies: int, replicas: int, deadline: float) -> list[str]:
-    """Make so many policies and give their names once all replicas enforce them. Raises DeadlineError."""
+    """Make a number of policies and give their names once all replicas enforce them. Raises DeadlineError."""
     made = population.policies(policies)
     await population.create_all(api, population.POLICIES, made)
     await _until_enforced(api, policies, replicas, deadline)
@@ -85,7 +85,7 @@ async def measure(
     every: float,
     deadline: float,
 ) -> Spent:
-    """Change a policy every so many seconds, and count what controller and replicas ask of the API server meanwhile.
+    """Change a policy every `every` seconds, and count what controller and replicas ask of the API server meanwhile.
 
     `credentials` are the ids of their tokens. Raises DeadlineError when the statuses do not come to rest.
     """

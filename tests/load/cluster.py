@@ -162,7 +162,7 @@ async def _large(api: ApiClient, plane: ControlPlane, sekisho: Sekisho, amounts:
 
 
 async def _enforced(api: ApiClient, count: int) -> None:
-    """Return when the status of so many policies says that every replica enforces them. Raises DeadlineError."""
+    """Return when the status of `count` policies says that every replica enforces them. Raises DeadlineError."""
 
     async def all_are() -> bool:
         return await _count_enforced(api) == count

@@ -33,7 +33,7 @@ _BODIES: Final[Mapping[Kind, bytes]] = {
 
 
 class Creations(Struct, frozen=True):
-    """Latencies of so many clients' creations of one kind of pod, with and without Sekisho."""
+    """Latencies of creations of one kind of pod by a number of clients, with and without Sekisho."""
 
     kind: Kind
     clients: int
@@ -71,7 +71,7 @@ async def check(api: ApiClient) -> None:
 
 
 async def measure(api: ApiClient, kind: Kind, clients: int, blocks: int) -> Creations:
-    """Time creations, in so many blocks of each namespace. Raises ApiError, ApiUnavailable when one fails."""
+    """Time creations, in `blocks` of each namespace. Raises ApiError, ApiUnavailable when one fails."""
     seconds: dict[str, list[float]] = {JUDGED: [], UNJUDGED: []}
 
     async def client(namespace: str) -> None:

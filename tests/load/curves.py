@@ -40,12 +40,12 @@ _SELECTING: Final = 40
 
 
 def policy_objects(count: int) -> list[dict[str, Any]]:
-    """So many ClusterPodPolicies, each for the namespaces of one team."""
+    """`count` ClusterPodPolicies, each for the namespaces of one team."""
     return [_stored(policy, number) for number, policy in enumerate(population.policies(count))]
 
 
 def pod_policies(count: int) -> list[dict[str, Any]]:
-    """A PodPolicy in each of so many namespaces, with a default of its own."""
+    """PodPolicies with defaults of their own, each in another one of `count` namespaces."""
     return [_stored(_pod_policy(number), number) for number in range(count)]
 
 
@@ -56,7 +56,7 @@ def replica_policies(count: int) -> Work:
 
 
 def replica_pod_policies(count: int) -> Work:
-    """The same with PodPolicies."""
+    """A replica starts with PodPolicies, which it decodes and compiles, and builds a set from."""
     raws = [msgspec.json.encode(policy) for policy in pod_policies(count)]
     return partial(_enforced, raws, PodPolicy)
 

@@ -23,12 +23,12 @@ LABELS: Mapping[str, str] = {}
 
 
 def policies(count: int) -> PolicySet:
-    """So many policies of restricted and trusted registries."""
+    """`count` policies of restricted and trusted registries."""
     return PolicySet.of(msgspec.convert(policy, ClusterPodPolicy) for policy in documents(count))
 
 
 def microseconds(call: Callable[[], object], calls: int) -> float:
-    """The time of one call, of so many in a round."""
+    """The time of one call, where a round has `calls` of them."""
     return min(timeit.repeat(call, number=calls, repeat=ROUNDS)) / calls * 1e6
 
 

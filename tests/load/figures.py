@@ -16,7 +16,7 @@ class Latencies:
         return len(self._sorted)
 
     def at(self, percent: float) -> float:
-        """The least latency that so many percent of the requests did not exceed, in milliseconds."""
+        """The least latency that `percent` of the requests did not exceed, in milliseconds."""
         index = math.ceil(len(self._sorted) * percent / 100)
         return self._sorted[max(index, 1) - 1] * 1e3
 

@@ -9,7 +9,7 @@ REGISTRY: Final = "registry.example.com"
 
 
 def documents(count: int, *, alike: bool = True) -> list[dict[str, Any]]:
-    """So many policies that are about every pod; those that are not `alike` trust another registry each beside ours."""
+    """`count` policies that are about every pod; those that are not `alike` trust another registry each beside ours."""
     return [
         {
             "apiVersion": "sekisho.dev/v1alpha1",

@@ -26,7 +26,7 @@ def policies(teams: int) -> list[dict[str, Any]]:
 
 
 def namespaces(count: int) -> list[dict[str, Any]]:
-    """So many namespaces, ten a team."""
+    """`count` namespaces, ten a team."""
     return [
         {
             "metadata": {

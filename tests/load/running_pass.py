@@ -125,7 +125,7 @@ async def measure(kubeconfig: Path, times: int) -> Figures:
 
 
 async def _read_many(api: ApiClient, audit: Audit, times: int) -> None:
-    """Give the audit the objects of the cluster so many times, each time of other owners."""
+    """Give the audit the objects of the cluster several `times`, each time of other owners."""
     for kind in LINKS:
         async for page in pages(api, kind.path(None), {}, METADATA_LIST):
             for copy in range(times):

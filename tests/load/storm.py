@@ -26,7 +26,7 @@ class ReplicaSet(Struct, frozen=True):
 
 
 def make_owners(kubectl: Kubectl, count: int, deadline: float) -> list[ReplicaSet]:
-    """Make so many Deployments, without replicas, so without pods, and wait for their ReplicaSets."""
+    """Make `count` Deployments, without replicas, so without pods, and wait for their ReplicaSets."""
     items = [_deployment(f"web-{number:04}") for number in range(count)]
     for start in range(0, count, 200):
         manifest = {"apiVersion": "v1", "kind": "List", "items": items[start : start + 200]}

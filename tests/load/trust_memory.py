@@ -28,7 +28,7 @@ class Signed(msgspec.Struct, frozen=True):
 
 
 def added_mib(signed: Signed, images: int) -> float:
-    """What verifying a signature, and keeping the facts about so many images, adds to the resident memory."""
+    """What verifying a signature, and keeping the facts about a number of `images`, adds to the resident memory."""
     before = resident_mib(os.getpid())
     from sekisho.images.authorities import Keyless, authority
     from sekisho.images.evidence import Candidate

@@ -34,14 +34,14 @@ _PACED_SECONDS: Final = 2
 
 
 class Case(Struct, frozen=True):
-    """A server that is asked one question over and over, on so many connections."""
+    """A server that gets one question over and over, on a number of connections."""
 
     server: str
     question: Question
     connections: int
 
     def beside(self, null: str) -> "Case":
-        """The same of a null server; what that does with a body depends on its size alone."""
+        """This question to a null server; what that does with a body depends on its size alone."""
         return Case(null, MUTATE if self.question == MUTATE else VALIDATE, self.connections)
 
 

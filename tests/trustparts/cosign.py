@@ -104,7 +104,7 @@ class Cosign:
         self.run("attest", "-y", "--key", str(key.private), *options, image.reference)
 
     def attest_older(self, image: Image, key: Key, kind: str, predicate: Path) -> None:
-        """The same in the older format, tag sha256-HEX.att."""
+        """Attach a signed statement of a type in the older format, tag sha256-HEX.att."""
         options = ("--tlog-upload=false", *_OLDER, "--type", kind, "--predicate", str(predicate))
         self.run("attest", "-y", "--key", str(key.private), *options, image.reference)
 
@@ -117,7 +117,7 @@ class Cosign:
         return True
 
     def verifies_older(self, image: Image, key: Key) -> bool:
-        """The same in the older format."""
+        """Whether cosign verifies an image by a key in the older format."""
         return self.verifies(image, key, "--new-bundle-format=false")
 
     @property

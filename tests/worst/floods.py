@@ -60,11 +60,11 @@ class Opened:
                 return
 
     async def send_all(self, beginnings: Iterator[bytes], *, tls: bool = True) -> None:
-        """The same for one connection each."""
+        """Send each beginning of a request on a connection of its own, as `send` does."""
         await asyncio.gather(*(self.send(beginning, tls=tls) for beginning in beginnings))
 
     async def review_all(self, path: str, body: bytes, *, count: int = 1, answers: int | None = None) -> None:
-        """Send a review so many times on all connections at the same time, and wait for the answers.
+        """Send a review `count` times on all connections at the same time, and wait for the answers.
 
         answers: for how many of each connection; None for all.
         """
@@ -77,7 +77,7 @@ class Opened:
             await _answer(reader)
 
     async def review_unread(self, path: str, body: bytes, count: int, seconds: float) -> None:
-        """Send a review so many times on all connections, and read no answer for so many seconds."""
+        """Send a review `count` times on all connections, and read no answer for `seconds`."""
         for _, writer in self._streams:
             writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's transport can read
             writer.write((_HEAD.format(path, len(body)).encode() + body) * count)

@@ -13,7 +13,7 @@ from tests.worst.schema import ENTRY, KEY, Path, Schema, growable, pod_schema, s
 
 Json = Any
 Grown = Callable[[int], Json]
-"""A value of about so many bytes of JSON."""
+"""Makes a value of about this many bytes of JSON."""
 
 _ALL_REQUESTS = ("validate", "mutate", "update", "template")
 _MANY = 100_000
@@ -36,7 +36,7 @@ _SECCOMP = "container.seccomp.security.alpha.kubernetes.io/x"
 
 
 class Input(Struct, frozen=True):
-    """An object that grows. `make` gives it at about so many bytes of JSON; `name` says what in it grows.
+    """An object that grows. `make` gives it with about a number of bytes of JSON; `name` says what in it grows.
 
     requests: the requests about it that are measured.
     is_swept: whether it is measured at smaller sizes too, because judging reads what grows.
@@ -249,7 +249,7 @@ def _around(path: Path) -> tuple[Path, Path]:
 
 
 def _long_entries(schema: Schema, inner: Path, length: int) -> Grown:
-    """Entries of a list or map in each of which the string at `inner` has so many characters."""
+    """Entries of a list or map in each of which the string at `inner` has `length` characters."""
 
     def entry(index: int) -> Json:
         return _with_string(schema.entry or Schema("string"), inner, index, length)
@@ -260,7 +260,7 @@ def _long_entries(schema: Schema, inner: Path, length: int) -> Grown:
 
 
 def _long_to_the_limit(schema: Schema, inner: Path, length: int) -> Grown:
-    """The same with as many entries as the schema allows, whatever the size."""
+    """As many such entries as the schema allows, whatever the size."""
     grown = _long_entries(schema, inner, length)
     return lambda _: _first_of(grown((schema.max_size or 0) * (length + 1000)), schema.max_size or 0)
 

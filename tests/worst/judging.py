@@ -65,7 +65,7 @@ def answers(policies: PolicySet) -> dict[str, Answer]:
 
 
 def bodies(one: Input, size: int) -> Iterator[tuple[str, bytes]]:
-    """The requests about an input of about so many bytes, each with its name in `answers`."""
+    """The requests about an input of about `size` bytes, each with its name in `answers`."""
     made = one.make(size)
     created = review_body(made) if {"validate", "mutate"} & {*one.requests} else b""
     for request in one.requests:

@@ -87,7 +87,7 @@ _OTHER_CONTAINERS: Final = (("spec", "initContainers", ENTRY), ("spec", "ephemer
 
 
 class Large(Struct, frozen=True):
-    """A pod in which one list grows: `make` gives it with so many entries."""
+    """A pod in which one list grows: `make` gives it with a number of entries."""
 
     name: str
     make: Callable[[int], Any]

@@ -92,7 +92,7 @@ EXCESSIVE = {
 
 
 def with_list(name: str, count: int) -> dict[str, Any]:
-    """A pod with so many entries in a list or map that it has itself, or in a map of resources."""
+    """A pod with `count` entries in a list or map that it has itself, or in a map of resources."""
     keys = [f"example.com/k{number}" for number in range(count)]
     named = [{"name": f"n{number}"} for number in range(count)]
     metadata = {

@@ -352,7 +352,7 @@ def verdicts(policies: PolicySet, namespace: str, labels: Labels, pod: Pod) -> t
 
 
 def by_the_standard(levels: WrittenLevels, pod: Pod) -> tuple[Violations, Violations]:
-    """The same from the levels alone: what is enforced is about pods, what is warned and noted about templates too."""
+    """The violations by the levels alone: what is enforced is about pods, warnings and notes about templates too."""
     on_pods: set[tuple[str, Any]] = set()
     on_templates: set[tuple[str, Any]] = set()
     for (level, version), enforcement, templates in (

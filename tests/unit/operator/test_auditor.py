@@ -49,7 +49,7 @@ class Site:
 
     @asynccontextmanager
     async def audited(self, passes: int = 1) -> AsyncIterator[None]:
-        """Run until so many passes have ended, and on."""
+        """Run until a number of `passes` have ended, and on."""
         running = asyncio.create_task(self.auditor.run())
         try:
             await until(lambda: len(self.impacts) >= passes)

@@ -140,7 +140,7 @@ async def test_slow_registries_leave_requests_to_others(monkeypatch: pytest.Monk
 
 
 def index_of(size: int) -> bytes:
-    """An index with so many descriptors, as clients write them."""
+    """An index with `size` descriptors, as clients write them."""
     notes = {"org.opencontainers.image.created": "2026-11-26T12:00:00Z"}
     one = {"mediaType": OCI_MANIFEST, "digest": digest_of(b""), "size": 900, "annotations": notes}
     return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [one] * size}).encode()

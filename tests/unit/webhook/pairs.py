@@ -16,7 +16,7 @@ from sekisho.webhook.certificates import Pair
 def make_pair(
     name: str = "sekisho", days: float = 1, kind: str = "ec", password: bytes | None = None, age: float = 30
 ) -> Pair:
-    """A pair that expires in so many days and is so many days old; a negative number is the other side of now."""
+    """A pair that expires in `days` and is `age` days old; a negative number is the other side of now."""
     key = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65537, 2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
