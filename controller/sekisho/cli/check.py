@@ -35,7 +35,7 @@ from sekisho.manifests import (
 from sekisho.policies import Enforcement, Policy, PolicyError, PolicySet, Problem
 
 
-class _Options(Struct, frozen=True, kw_only=True):
+class _Arguments(Struct, frozen=True, kw_only=True):
     """The command's arguments, by the names of their parameters."""
 
     judging: JudgingOptions
@@ -112,7 +112,7 @@ def check(**values: Any) -> None:
     template`. The exit code is 0 if every pod would be admitted, 1 if some would be denied or --fail-on says so, 2 for
     bad input.
     """
-    wanted = _Options(judging=JudgingOptions.taken_from(values), **values)
+    wanted = _Arguments(judging=JudgingOptions.taken_from(values), **values)
     known = _baseline(wanted)
     judging = wanted.judging
     renderer = options.renderer(wanted.render, judging.namespace)
@@ -139,12 +139,13 @@ def check(**values: Any) -> None:
 
 
 def _checks(
-    wanted: _Options, sources: Sources, policies: PolicySet, namespaces: Namespaces, context: Sequence[Source]
+    wanted: _Arguments, sources: Sources, policies: PolicySet, namespaces: Namespaces, context: Sequence[Source]
 ) -> Checks:
     """The results of the checks. With --verify-images, a first run shows which images to look up for a second one."""
     judging = wanted.judging
     if not (wanted.verify_images and policies.needs_evidence):
         return _run(sources, judging.checker(policies, namespaces), wanted.jobs)
+    # Here, as it loads the client of registries, which most checks do without.
     from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 
     authority_sources = (*objects_for_authorities(judging.policy_paths, context), *sources.texts)
@@ -154,13 +155,13 @@ def _checks(
         return _run(sources, judging.checker(policies, namespaces, images.trust()), wanted.jobs)
 
 
-def _report(wanted: _Options, checks: Checks, sources: Sources) -> str:
+def _report(wanted: _Arguments, checks: Checks, sources: Sources) -> str:
     if wanted.output != "text":
         return render(wanted.output, checks)
     return text.render(checks, width=width(), lines=SourceLines(sources.texts) if wanted.show_source else None)
 
 
-def _baseline(wanted: _Options) -> Baseline:
+def _baseline(wanted: _Arguments) -> Baseline:
     """The findings of --baseline; ends the command if they cannot be read."""
     if wanted.baseline_file is None:
         return {}
@@ -207,9 +208,9 @@ def _run(sources: Sources, checker: Checker, jobs: int) -> Checks:
 
 
 def _write_notes(checks: Checks, policies: Sequence[Policy], namespaces: Namespaces) -> None:
-    """Write notes, each once: what was passed over, unknown kinds, labels of namespaces, waivers and comments."""
+    """Write notes, each once: files passed over, unknown kinds, labels of namespaces, waivers and comments."""
     checked = checks.checked
-    notes = [*wording.passed_over(checks), *map(str, checks.unknown)]
+    notes = [*wording.notes_on_files(checks), *map(str, checks.unknown)]
     notes += [f"namespace {item.namespace}: {note}" for item in checked for note in item.notes]
     notes += [f"{item.title}: {note}" for item in checked for note in item.not_judged if note != NOT_VERIFIED]
     if any(NOT_VERIFIED in item.not_judged for item in checked):

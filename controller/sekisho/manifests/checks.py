@@ -107,7 +107,7 @@ class Checks(Struct, frozen=True):
     known: int = 0
 
     @property
-    def passed_over(self) -> int:
+    def without_pods(self) -> int:
         """The number of objects without pods that are not policies."""
         return sum(self.kinds.values())
 

@@ -239,18 +239,12 @@ class RegistryClient:
         Nothing is filtered by type: some clients and registries write another one than others expect. A later page
         that cannot be read is omitted, with those after it.
         """
+        page = await self._page(repository, digest, "")
+        if page is None:
+            return None
         listed: list[Descriptor] = []
-        omitted = 0
-        query = ""
-        for number in range(MAX_PAGES):
-            try:
-                page = await self._page(repository, digest, query)
-            except RegistryError as error:
-                if error.failure is not Failure.INVALID or number == 0:
-                    raise
-                page = None
-            if page is None:
-                return Referrers(tuple(listed), omitted + 1, is_whole=False) if number else None
+        omitted, pages = 0, 1
+        while page is not None:
             manifest, link = page
             listed += manifest.manifests or ()
             omitted += max(len(listed) - MAX_LISTED, 0)
@@ -258,8 +252,20 @@ class RegistryClient:
             following = _NEXT.search(link)
             if following is None:
                 return Referrers(tuple(listed), omitted)
-            query = _query_of(following[1])
+            if pages == MAX_PAGES:
+                break
+            page = await self._later_page(repository, digest, _query_of(following[1]))
+            pages += 1
         return Referrers(tuple(listed), omitted + 1, is_whole=False)
+
+    async def _later_page(self, repository: Repository, digest: str, query: str) -> tuple[ImageManifest, str] | None:
+        """A page after the first one, as `_page` gives it; None also where it is invalid."""
+        try:
+            return await self._page(repository, digest, query)
+        except RegistryError as error:
+            if error.failure is not Failure.INVALID:
+                raise
+            return None
 
     async def _page(self, repository: Repository, digest: str, query: str) -> tuple[ImageManifest, str] | None:
         """A page of the referrers of an image, and the header Link; None where there is no such API."""

@@ -27,7 +27,7 @@ def render(checks: Checks) -> str:
             "passed": len(checks.checked) - denied,
             "denied": denied,
             "policies": checks.policies,
-            "passedOver": checks.passed_over,
+            "passedOver": checks.without_pods,
             "ignored": sum(len(checked.ignored) for checked in checks.checked),
             "known": checks.known,
             "unreadable": len(checks.problems),

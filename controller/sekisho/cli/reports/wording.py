@@ -85,7 +85,7 @@ def waived_by(waived: Waived) -> str:
     return printable(f'by waiver "{waived.waiver}" until {rfc3339(waived.expires)}: {waived.reason}')
 
 
-def passed_over(checks: Checks) -> Iterator[str]:
+def notes_on_files(checks: Checks) -> Iterator[str]:
     """A note for each reason to pass over files, with their names."""
     for reason, (one, several, advice) in _PASSED_OVER.items():
         names = [
@@ -119,10 +119,10 @@ def summary(checks: Checks) -> str:
         line += f"; {noted} of those pass with warnings"
     if checks.policies:
         line += f"; {_counted(checks.policies, 'policy or waiver', 'policies and waivers')} among them"
-    if checks.passed_over:
+    if checks.without_pods:
         kinds = sorted(checks.kinds.items(), key=lambda counted: (-counted[1], counted[0]))
         counts = printable(_some([f"{count} {kind}" for kind, count in kinds]))
-        line += f"; {_counted(checks.passed_over, 'object', 'objects')} without pods ignored ({counts})"
+        line += f"; {_counted(checks.without_pods, 'object', 'objects')} without pods ignored ({counts})"
     if checks.files:
         line += f"; {_counted(len(checks.files), 'file', 'files')} passed over"
     if ignored := sum(len(checked.ignored) for checked in checks.checked):
