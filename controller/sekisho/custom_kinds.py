@@ -70,8 +70,8 @@ def templates_at(value: Any, pattern: TemplatePattern) -> Iterator[tuple[PathInO
 
 def _below(path: PathInObject, value: Any, part: str) -> Iterator[tuple[PathInObject, Any]]:
     if isinstance(value, dict) and part == ANY_MEMBER:
-        yield from (((*path, key), one) for key, one in value.items())
+        yield from (((*path, key), member) for key, member in value.items())
     elif isinstance(value, list) and part == ANY_MEMBER:
-        yield from (((*path, index), one) for index, one in enumerate(value))
+        yield from (((*path, index), entry) for index, entry in enumerate(value))
     elif isinstance(value, dict) and part in value:
         yield (*path, part), value[part]

@@ -186,7 +186,7 @@ def _with_tolerations(spec: PodSpec) -> PodSpec:
     """The spec with the tolerations that the plugin DefaultTolerationSeconds adds where the pod has none like them."""
     own = spec.tolerations or []
     own_keys = {toleration.key for toleration in own if toleration.effect in ("", _NO_EXECUTE)}
-    added = [one for one in _ADDED_TOLERATIONS if "" not in own_keys and one.key not in own_keys]
+    added = [toleration for toleration in _ADDED_TOLERATIONS if "" not in own_keys and toleration.key not in own_keys]
     return replace(spec, tolerations=[*own, *added]) if added else spec
 
 

@@ -155,7 +155,7 @@ class Exemptions:
         known = self._exempt.get(key)
         if known is None:
             values = (None,) if value is None else (None, value)
-            firsts = [self._first(exempted, control, one) for exempted in (self._for_all, group) for one in values]
+            firsts = [self._first(exempted, control, value) for exempted in (self._for_all, group) for value in values]
             waivers = [
                 (policy, self.waivers[index])
                 for policy in (policies if any(firsts) else ())

@@ -145,4 +145,4 @@ def _impact(title: str, pods: int, violating: int, owners: Sequence[OwnerAudit])
 
 def examples(title: str, owners: Iterable[OwnerAudit]) -> tuple[OwnerAudit, ...]:
     """The owners of which a policy would deny most pods, MAX_EXAMPLES at most; the same ones for the same counts."""
-    return tuple(nsmallest(MAX_EXAMPLES, owners, key=lambda one: (-one.denied_by.get(title, 0), one.owner)))
+    return tuple(nsmallest(MAX_EXAMPLES, owners, key=lambda audited: (-audited.denied_by.get(title, 0), audited.owner)))

@@ -136,8 +136,8 @@ def verify(paths: tuple[Path, ...], within: int, output: str) -> None:
     not count: they stay, so that their images are denied.
     """
     entries = _entries(paths, within)
-    _show([one for one in entries if one.state != "certified"] if output == "text" else entries, output)
-    counts = {state: sum(one.state == state for one in entries) for state in ("ended", "ends soon", "withdrawn")}
+    _show([entry for entry in entries if entry.state != "certified"] if output == "text" else entries, output)
+    counts = {state: sum(entry.state == state for entry in entries) for state in ("ended", "ends soon", "withdrawn")}
     click.echo(f"{len(entries)} entries: {', '.join(f'{count} {state}' for state, count in counts.items())}", err=True)
     sys.exit(1 if counts["ended"] or counts["ends soon"] else 0)
 
@@ -193,12 +193,12 @@ def _change(file: Path, wanted: Wanted, name: str | None) -> None:
 def _entries(paths: Sequence[Path], days: int) -> list[_Entry]:
     """The entries of the catalogs in files and folders. Ends the command if there are none, or one is invalid."""
     files, others = _files(paths)
-    catalogs = [one for one in options.load_policies(files) if isinstance(one, ImageCatalog)] if files else []
+    catalogs = [policy for policy in options.load_policies(files) if isinstance(policy, ImageCatalog)] if files else []
     if others:
         click.echo(f"note: {counted(others, 'file')} without an object of {GROUP}: passed over", err=True)
     if not catalogs:
         options.fail([Problem(" ".join(map(str, paths)), "holds no ImageCatalog")])
-    return [entry for one in catalogs for entry in _entries_of(one, datetime.now(UTC), days)]
+    return [entry for catalog in catalogs for entry in _entries_of(catalog, datetime.now(UTC), days)]
 
 
 def _files(paths: Sequence[Path]) -> tuple[list[Path], int]:
@@ -249,9 +249,9 @@ def _show(entries: Sequence[_Entry], output: str) -> None:
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode({"entries": entries})).decode())
         return
-    for one in entries:
-        before = _BEFORE_END.get(one.state)
-        until = f"{before} {rfc3339(one.valid_until)}" if before and one.valid_until is not None else ""
-        by = f", if signed by {', '.join(one.by)}" if one.by else ""
-        reason = f": {one.reason}" if one.reason else ""
-        write(printable(f"{one.catalog}: {one.image}{by}: {one.state}{until}{reason}") + "\n")
+    for entry in entries:
+        before = _BEFORE_END.get(entry.state)
+        until = f"{before} {rfc3339(entry.valid_until)}" if before and entry.valid_until is not None else ""
+        by = f", if signed by {', '.join(entry.by)}" if entry.by else ""
+        reason = f": {entry.reason}" if entry.reason else ""
+        write(printable(f"{entry.catalog}: {entry.image}{by}: {entry.state}{until}{reason}") + "\n")

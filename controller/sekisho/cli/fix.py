@@ -95,7 +95,7 @@ def _require_one_way(wanted: _Options) -> None:
 def _write(wanted: _Options, sources: Sequence[Source], fixed: Sequence[Fixed], problems: list[Problem]) -> None:
     """Write what has changed as it is wanted, and name the documents that have lost their comments."""
     if wanted.form == "kustomize":
-        changed = [one for document in fixed for one in document.changed]
+        changed = [fixed_object for document in fixed for fixed_object in document.changed]
         problems += without_name(changed)
         write(kustomization(changed))
         return

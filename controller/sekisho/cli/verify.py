@@ -85,8 +85,8 @@ def verify(
     namespaces = options.known_namespaces(labels_file, context, namespace, needs_labels=policies.needs_labels)
     labels = namespaces.labels(namespace) if policies.needs_labels else None
     sources = objects_for_authorities(policy_paths, context)
-    for_every_pod = PolicySet.of([_for_every_pod(one) for one in objects])
-    unselective = PolicySet.of([one for one in objects if not _has_pod_selector(one)])
+    for_every_pod = PolicySet.of([_for_every_pod(policy) for policy in objects])
+    unselective = PolicySet.of([policy for policy in objects if not _has_pod_selector(policy)])
     pulled = [_pulled(image, (for_every_pod, unselective), namespace, labels) for image in written]
     references = _parsed(list(chain.from_iterable(pulled)))
     with ImageLookups(policies, sources, registry_config, registry_ca_file) as lookups:
@@ -124,9 +124,9 @@ def _pulled(image: str, policies: tuple[PolicySet, PolicySet], namespace: str, l
     """
     pod = _pod_with(image)
     pulled: dict[str, str] = {}
-    for one in policies:
-        context = Context(one, namespace, labels, clock=lambda: datetime.now(UTC))
-        changed = mirror_images(pod, one.plan(namespace, labels, pod, None), context)
+    for policy in policies:
+        context = Context(policy, namespace, labels, clock=lambda: datetime.now(UTC))
+        changed = mirror_images(pod, policy.plan(namespace, labels, pod, None), context)
         image_in_pods = changed[0].image if changed else image
         name = without_credentials(image_in_pods)
         pods = "pods that no podSelector matches" if pulled else "pods"
@@ -149,7 +149,7 @@ def _note_unusable(lookups: ImageLookups) -> None:
         problem = authority.problem_at(now)
         if problem:
             notes.append(f"ImageAuthority {name} is unusable: {problem}")
-        notes += [f"a key of ImageAuthority {name} is unusable: {one}" for one in authority.key_problems]
+        notes += [f"a key of ImageAuthority {name} is unusable: {problem}" for problem in authority.key_problems]
     if notes:
         notes.append("Secrets and ConfigMaps of authorities are read from the policies' files and from --context-dir")
     for note in notes:
@@ -229,7 +229,7 @@ def _report(
 
 
 def _shown_signatures(signatures: Sequence[Signature]) -> tuple[SignatureReport, ...]:
-    return tuple(SignatureReport(**msgspec.structs.asdict(one)) for one in signatures)
+    return tuple(SignatureReport(**msgspec.structs.asdict(signature)) for signature in signatures)
 
 
 def _digest_in_pods(
@@ -239,7 +239,7 @@ def _digest_in_pods(
     for _, rule in _image_rules(policies):
         parameters: Any = rule.parameters
         if parameters.resolve_tags and (
-            parameters.catalogs is not None or any(one.applies(reference) for one in image_rules(parameters))
+            parameters.catalogs is not None or any(rule.applies(reference) for rule in image_rules(parameters))
         ):
             return lookups.digest(reference)
     return None

@@ -139,7 +139,7 @@ class Held(Generic[H]):
 def text_bytes(content: Statement, *references: ObjectReference | None) -> int:
     """The bytes of the texts of a statement and of references."""
     texts = [content.note, *content.policies, *content.controls, *content.fixes]
-    for one in references:
-        if one is not None:
-            texts += (one.api_version, one.kind, one.name, one.namespace, one.uid)
+    for reference in references:
+        if reference is not None:
+            texts += (reference.api_version, reference.kind, reference.name, reference.namespace, reference.uid)
     return sum(map(getsizeof, texts))

@@ -53,8 +53,8 @@ def judge_scans(
     requirement: Requirement, attestations: Sequence[Attestation], names: Sequence[str], now: datetime
 ) -> AttestationProblem | None:
     """Why the newest scan of some scanner does not pass; None if all do. VEX documents are among the attestations."""
-    scans = [one.scan for one in attestations if one.scan is not None]
-    documents = [one.vex for one in attestations if one.vex is not None]
+    scans = [attestation.scan for attestation in attestations if attestation.scan is not None]
+    documents = [attestation.vex for attestation in attestations if attestation.vex is not None]
     count_as_findings(sum(len(one.excluded) + len(one.affecting) for one in documents) // _LETTERS_OF_A_FINDING)
     exclusions = exclusions_of(documents, now)
     for scanner in requirement.scanners:
@@ -64,7 +64,7 @@ def judge_scans(
             text = f"has no scan by {by}"
             return AttestationProblem(text, _scan_fix(scanner), allowed, is_missing=True)
         problems = (scan_problem(requirement, scan, now, exclusions) for scan in newest)
-        problem = next((one for one in problems if one is not None), None)
+        problem = next((problem for problem in problems if problem is not None), None)
         if problem is not None:
             return AttestationProblem(problem.text, problem.fix or _scan_fix(scanner), problem.allowed or allowed)
     return None
@@ -103,7 +103,7 @@ def judge_build(
 
     sources: empty for any.
     """
-    builds = [one.build for one in attestations if one.build is not None]
+    builds = [attestation.build for attestation in attestations if attestation.build is not None]
     if any(_is_built(build, builders, sources) for build in builds):
         return None
     fix = f"use an image that {words(builders)} built, and whose provenance is attached"

@@ -220,5 +220,5 @@ def cel(rule: str, message: str, *more: tuple[str, str]) -> dict[str, object]:
 
     more: further rules with their messages.
     """
-    rules = [{"rule": one, "message": text} for one, text in ((rule, message), *more)]
+    rules = [{"rule": expression, "message": text} for expression, text in ((rule, message), *more)]
     return {"x-kubernetes-validations": rules}

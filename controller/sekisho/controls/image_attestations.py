@@ -57,7 +57,7 @@ _FIELDS: Final = {
     SIGN_PREDICATE: "signatures",
     SCAN_PREDICATE: "vulnerabilities",
     **dict.fromkeys(PROVENANCE_PREDICATES, "provenance"),
-    **{one: "sbom" for types in SBOM_PREDICATES.values() for one in types},
+    **{predicate: "sbom" for types in SBOM_PREDICATES.values() for predicate in types},
     **dict.fromkeys(VEX_PREDICATES, "vulnerabilities.vex"),
 }
 """The types of statements that policies require otherwise."""
@@ -257,7 +257,7 @@ def _kind(field: str, rule: AttestationRule) -> _Kind:
         scans = tuple(partial(judge_scans, replace(requirement, scanners=(one,))) for one in requirement.scanners)
         kinds.append(_Kind("scanned", text, (SCAN_PREDICATE,), scans, vex=requirement.vex))
     if rule.sbom is not None:
-        types = tuple(one for form in rule.sbom.formats for one in SBOM_PREDICATES[form])
+        types = tuple(predicate for form in rule.sbom.formats for predicate in SBOM_PREDICATES[form])
         text = f"an image with an SBOM in {words(rule.sbom.formats)} by {{names}}"
         kinds.append(_Kind("attested", text, types, (partial(judge_sbom, rule.sbom.formats),)))
     if rule.provenance is not None:
@@ -278,10 +278,10 @@ def _kind(field: str, rule: AttestationRule) -> _Kind:
 
 def _other_kind(field: str, predicate_type: str, written: Sequence[Equal]) -> _Kind:
     equals: dict[str, str] = {}
-    for index, one in enumerate(written):
-        if one.path in equals:
-            raise ParameterError(f"{field}.equals[{index}].path", f"{one.path} is a duplicate")
-        equals[one.path] = as_json(one.value)
+    for index, equal in enumerate(written):
+        if equal.path in equals:
+            raise ParameterError(f"{field}.equals[{index}].path", f"{equal.path} is a duplicate")
+        equals[equal.path] = as_json(equal.value)
     text = f"an image with an attestation {predicate_type} by {{names}}"
     if equals:
         text += f" in which {shown_values(equals)}"
@@ -339,10 +339,10 @@ def _is_by_distinct(
 ) -> bool:
     """Whether of each authority the attestations of one signer pass, which counts for no other authority."""
     made: dict[str, dict[Signer, list[Attestation]]] = {name: {} for name in names}
-    for one in facts.attestations:
-        for by in one.signatures if one.predicate_type in kind.predicates else ():
+    for attestation in facts.attestations:
+        for by in attestation.signatures if attestation.predicate_type in kind.predicates else ():
             if by.authority in made and trust.authorities[by.authority].accepts(by, trust.now):
-                made[by.authority].setdefault(signer_of(by), []).append(one)
+                made[by.authority].setdefault(signer_of(by), []).append(attestation)
     signers = {
         name: [signer for signer, own in by_signer.items() if judge([*own, *vex], (name,), trust.now) is None]
         for name, by_signer in made.items()
@@ -352,12 +352,12 @@ def _is_by_distinct(
 
 def _by(facts: ImageFacts, predicates: Sequence[str], names: Sequence[str], trust: Trust) -> Iterator[Attestation]:
     """The attestations of some types by authorities."""
-    for one in facts.attestations:
-        if one.predicate_type in predicates and any(
+    for attestation in facts.attestations:
+        if attestation.predicate_type in predicates and any(
             signature.authority in names and trust.authorities[signature.authority].accepts(signature, trust.now)
-            for signature in one.signatures
+            for signature in attestation.signatures
         ):
-            yield one
+            yield attestation
 
 
 def _no_vex(names: Sequence[str], facts: ImageFacts, trust: Trust) -> str:

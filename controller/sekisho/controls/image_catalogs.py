@@ -204,7 +204,7 @@ def _fault_in(
     """Why one catalog does not certify an image; None if it does."""
     name = f"{reference.registry}/{reference.repository}"
     entries = catalog.by_repository.get(name, ())
-    signed = [one for one in catalog.signed if one.pattern.covers(reference)]
+    signed = [signed_entry for signed_entry in catalog.signed if signed_entry.pattern.covers(reference)]
     if not entries and not signed:
         return Fault(
             f"is not certified: {catalog.title} has no entry for {name}",
@@ -270,6 +270,6 @@ def _certified_image(catalogs: Sequence[Catalog], reference: Reference, now: dat
     name = f"{reference.registry}/{reference.repository}"
     for catalog in catalogs:
         for entry in reversed(catalog.by_repository.get(name, ())[-_MAX_LOOKED_AT:]):
-            if entry.certifies(now) and not any(one.withdrawn for one in catalog.by_digest[entry.digest]):
+            if entry.certifies(now) and not any(other.withdrawn for other in catalog.by_digest[entry.digest]):
                 return f"@{entry.digest}"
     return "a certified image"

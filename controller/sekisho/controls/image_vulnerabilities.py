@@ -184,7 +184,7 @@ class ScanProblem(Struct, frozen=True, gc=False):
 
 def compiled(where: str, written: Vulnerabilities) -> Requirement:
     """Compile what a policy requires of scans. Raises ParameterError for a path below `where`."""
-    ids = [one.id for one in written.allowed or ()]
+    ids = [exception.id for exception in written.allowed or ()]
     for index, name in enumerate(ids):
         if name in ids[:index]:
             raise ParameterError(f"{where}.allowed[{index}].id", f"{name} is a duplicate")
@@ -280,7 +280,7 @@ def _counted(
     if of.count <= bound.maximum:  # nearly always
         return ()
     count_as_findings(of.count // _IDS_OF_A_FINDING)
-    allowed = frozenset(one.id for one in requirement.allowed if now < one.until)
+    allowed = frozenset(exception.id for exception in requirement.allowed if now < exception.until)
     return _counting(of.ids, allowed, exclusions)
 
 
@@ -327,12 +327,12 @@ def _worst(scan: Scan, denied: Sequence[str], exceeded: Sequence[tuple[_Bound, S
     """The vulnerabilities to name, each once: those that the policy denies, then the worst ones that count."""
     shown: dict[str, Vulnerability] = {}
     for name in denied:
-        details = (one for one in scan.worst if one.id == name)
+        details = (vulnerability for vulnerability in scan.worst if vulnerability.id == name)
         shown[name] = next(details, Vulnerability(name, Severity.HIGH))
     ranked = sorted(exceeded, key=lambda pair: (SEVERITIES.index(pair[0].severity), not pair[0].is_fixable))
     for bound, ids in ranked:
         alike = (one for one in scan.worst if (one.severity, one.is_fixable) == (bound.severity, bound.is_fixable))
-        known = {one.id: one for one in reversed(list(alike))}
+        known = {vulnerability.id: vulnerability for vulnerability in reversed(list(alike))}
         for name in islice(filter(known.__contains__, ids), MAX_SHOWN):
             shown.setdefault(name, known[name])
         for name in islice((name for name in ids if name not in known), MAX_SHOWN):
@@ -348,7 +348,7 @@ def _shown(one: Vulnerability) -> str:
 
 
 def _fix(worst: Sequence[Vulnerability]) -> str:
-    if any(one.fixed for one in worst):
+    if any(vulnerability.fixed for vulnerability in worst):
         return "rebuild it with the fixed versions, and scan it"
     return "rebuild it without these packages, or have the ids allowed in the policy until a date"
 

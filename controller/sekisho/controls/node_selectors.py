@@ -86,7 +86,7 @@ class _Selection(Struct, frozen=True, gc=False):
 def _check(parameters: NodeSelectors, _minor: int) -> Check:
     has_lists = parameters.allowed is not None or parameters.denied is not None
     denied = frozenset((parameters.denied or ()) if has_lists else CONTROL_PLANE)
-    written = None if parameters.allowed is None else {one.key: one.values for one in parameters.allowed}
+    written = None if parameters.allowed is None else {label.key: label.values for label in parameters.allowed}
     listed = (
         None
         if written is None
@@ -153,7 +153,7 @@ def _finding(selection: _Selection, allowed: str) -> Finding:
 
 
 def _verify(parameters: NodeSelectors) -> None:
-    keys = [one.key for one in parameters.allowed or ()]
+    keys = [label.key for label in parameters.allowed or ()]
     for index, key in enumerate(keys):
         if key in keys[:index]:
             raise ParameterError(f"allowed[{index}].key", f"{key!r} is a duplicate")

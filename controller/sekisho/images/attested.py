@@ -144,10 +144,10 @@ def read_build(statement: bytes, predicate_type: str) -> Build:
     if predicate_type == SLSA_02:
         older: _Slsa02 = _predicate(statement, _Slsa02, "SLSA v0.2")
         source = older.invocation.config_source.uri
-        sources = [source] if source else [one.uri for one in older.materials or ()][:1]
+        sources = [source] if source else [material.uri for material in older.materials or ()][:1]
         return _build(older.builder.id, sources)
     newer: _Slsa1 = _predicate(statement, _Slsa1, "SLSA v1")
-    dependencies = [one.uri for one in newer.build_definition.resolved_dependencies or ()]
+    dependencies = [dependency.uri for dependency in newer.build_definition.resolved_dependencies or ()]
     return _build(newer.run_details.builder.id, dependencies[:1])
 
 

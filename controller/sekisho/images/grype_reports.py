@@ -101,7 +101,7 @@ def _row(match: _Match) -> Row:
     name = safe_id(vulnerability.id)
     return Row(
         name,
-        other_ids(name, (one.id for one in match.related or ())),
+        other_ids(name, (related.id for related in match.related or ())),
         severity_of(vulnerability.severity),
         match.artifact.name,
         match.artifact.version,

@@ -87,10 +87,10 @@ def unkept_scanners(attestations: Iterable[Attestation], kept: Iterable[Attestat
 def _newest_times(attestations: Iterable[Attestation]) -> dict[tuple[str, str], datetime]:
     """When the newest scan by each authority and scanner ended."""
     times: dict[tuple[str, str], datetime] = {}
-    for one in attestations:
-        if one.scan is not None:
-            for key in ((by.authority, one.scan.scanner) for by in one.signatures):
-                times[key] = max(one.scan.finished, times.get(key, one.scan.finished))
+    for attestation in attestations:
+        if attestation.scan is not None:
+            for key in ((by.authority, attestation.scan.scanner) for by in attestation.signatures):
+                times[key] = max(attestation.scan.finished, times.get(key, attestation.scan.finished))
     return times
 
 
@@ -100,8 +100,8 @@ def _kept_documents(ranked: _Ranked) -> list[Attestation]:
     What these say is unknown: older ones may say that a vulnerability affects the image under one of its other ids.
     """
     kept = _first(ranked, MAX_VEX, _MAX_VEX_BYTES)
-    unkept = [one for _, one in ranked[len(kept) :]]
-    issued = max((one.vex.issued for one in unkept if one.vex is not None), default=None)
+    unkept = [attestation for _, attestation in ranked[len(kept) :]]
+    issued = max((attestation.vex.issued for attestation in unkept if attestation.vex is not None), default=None)
     if issued is None:
         return kept
     signers = {(by.authority, by.fingerprint, by.identity): by for one in unkept for by in one.signatures}
@@ -113,7 +113,7 @@ def _kept_documents(ranked: _Ranked) -> list[Attestation]:
 
 def _newest_scan(scans_of_signer: Sequence[Attestation]) -> Attestation:
     """The newest scan; of several at the same time, what they show together."""
-    finished = max(one.scan.finished for one in scans_of_signer if one.scan is not None)
+    finished = max(attestation.scan.finished for attestation in scans_of_signer if attestation.scan is not None)
     newest = [one for one in scans_of_signer if one.scan is not None and one.scan.finished == finished]
     return replace(_listed_first(newest), scan=united_scans([one.scan for one in newest if one.scan is not None]))
 
@@ -132,7 +132,7 @@ def _united_document(together: Sequence[Attestation]) -> Attestation:
 
 def _listed_first(equal: Sequence[Attestation]) -> Attestation:
     """One of several with the same signers, whatever their order."""
-    return min(equal, key=lambda one: [(by.candidate, str(by.signed_at)) for by in one.signatures])
+    return min(equal, key=lambda attestation: [(by.candidate, str(by.signed_at)) for by in attestation.signatures])
 
 
 def _first(ranked: _Ranked, max_kept: int, max_bytes: int) -> list[Attestation]:
@@ -142,7 +142,7 @@ def _first(ranked: _Ranked, max_kept: int, max_bytes: int) -> list[Attestation]:
         size += len(msgspec.json.encode((one.scan, one.vex)))
         if index == max_kept or size > max_bytes:
             return [kept for its_rank, kept in ranked[:index] if its_rank != rank]
-    return [one for _, one in ranked]
+    return [attestation for _, attestation in ranked]
 
 
 def _ranked_scans(scans: Iterable[Attestation], named: Collection[str]) -> _Ranked:
@@ -151,7 +151,7 @@ def _ranked_scans(scans: Iterable[Attestation], named: Collection[str]) -> _Rank
     Those of named authorities come first, and within a turn the newest. So what is left out is never newer than what is
     kept of the authorities of a rule.
     """
-    listed = [(one, one.scan) for one in scans if one.scan is not None]
+    listed = [(attestation, attestation.scan) for attestation in scans if attestation.scan is not None]
     times: dict[Hashable, set[datetime]] = defaultdict(set)
     for one, scan in listed:
         for by in one.signatures:
@@ -160,13 +160,13 @@ def _ranked_scans(scans: Iterable[Attestation], named: Collection[str]) -> _Rank
     ranked: _Ranked = [
         (
             (
-                not any(by.authority in named for by in one.signatures),
-                min(turns[by.authority, scan.scanner].index(scan.finished) for by in one.signatures),
+                not any(by.authority in named for by in attestation.signatures),
+                min(turns[by.authority, scan.scanner].index(scan.finished) for by in attestation.signatures),
                 -scan.finished.timestamp(),
             ),
-            one,
+            attestation,
         )
-        for one, scan in listed
+        for attestation, scan in listed
     ]
     return sorted(ranked, key=_rank_and_content)
 

@@ -158,17 +158,17 @@ def _log(value: Any) -> _Component:
 
 
 def _authority(value: Any) -> _Component:
-    chain = [_base64(one, "rawBytes") for one in _object(value, "certChain")["certificates"]]
+    chain = [_base64(certificate, "rawBytes") for certificate in _object(value, "certChain")["certificates"]]
     start, end = period = _period(_object(value, "validFor"))
     if not chain:
         raise ValueError("it has no certificates")
-    certificates = [load_der_x509_certificate(b64decode(one)) for one in chain]
+    certificates = [load_der_x509_certificate(b64decode(certificate)) for certificate in chain]
     starts = [start, *(certificate.not_valid_before_utc for certificate in certificates)]
     ends = [*([end] if end else []), *(certificate.not_valid_after_utc for certificate in certificates)]
     authority = {
         # sigstore requires names, which an authority need not have
         "subject": {"organization": "", "commonName": ""},
-        "certChain": {"certificates": [{"rawBytes": one} for one in chain]},
+        "certChain": {"certificates": [{"rawBytes": certificate} for certificate in chain]},
         "validFor": _written(*period),
     }
     return _Component(authority, max(starts), min(ends))

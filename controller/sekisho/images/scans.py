@@ -162,12 +162,12 @@ def united(scans: Sequence[Scan]) -> Scan:
     first, *more = scans
     if not more:
         return first
-    problem = min((one.problem for one in scans if one.problem), default="")
+    problem = min((scan.problem for scan in scans if scan.problem), default="")
     if problem:
         return Scan(first.finished, first.scanner, problem=problem)
-    fixable, unfixable = _united(one.fixable for one in scans), _united(one.unfixable for one in scans)
-    rows = sorted((row for one in scans for row in one.worst), key=msgspec.structs.astuple)
-    ignored = _united_ids(one.ignored for one in scans)
+    fixable, unfixable = _united(scan.fixable for scan in scans), _united(scan.unfixable for scan in scans)
+    rows = sorted((row for scan in scans for row in scan.worst), key=msgspec.structs.astuple)
+    ignored = _united_ids(scan.ignored for scan in scans)
     return _bounded(Scan(first.finished, first.scanner, fixable, unfixable, ignored=ignored), rows)
 
 
@@ -212,7 +212,7 @@ def _ids(rows: Sequence[Row | Ignored]) -> Ids:
 
 def _united(several: Iterable[BySeverity]) -> BySeverity:
     scans = list(several)
-    return BySeverity(**{severity: _united_ids(one.of(severity) for one in scans) for severity in SEVERITIES})
+    return BySeverity(**{severity: _united_ids(scan.of(severity) for scan in scans) for severity in SEVERITIES})
 
 
 def _united_ids(several: Iterable[Ids]) -> Ids:

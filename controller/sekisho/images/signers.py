@@ -93,14 +93,14 @@ def by_identity(candidate: Candidate, bundle: Bundle, signers: Signers) -> Signe
             problem = str(error)
             continue
         signatures += [
-            Signature(one.name, fingerprint, signer.identity, signer.issuer, signer.signed_at, candidate.digest)
-            for one in authorities
-            if one.keyless is not None and one.keyless.names(signer.issuer, signer.identity)
+            Signature(authority.name, fingerprint, signer.identity, signer.issuer, signer.signed_at, candidate.digest)
+            for authority in authorities
+            if authority.keyless is not None and authority.keyless.names(signer.issuer, signer.identity)
         ]
         if not signatures:
             problem = f"it is signed by {signer.identity} of {signer.issuer}, which no authority names"
     others = islice(signers.roots.values(), signers.max_roots, None)
-    untried = tuple(one.name for _, authorities in others for one in authorities)
+    untried = tuple(authority.name for _, authorities in others for authority in authorities)
     if signatures:
         problem = ""
     elif untried:

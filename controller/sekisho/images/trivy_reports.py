@@ -101,8 +101,8 @@ def trivy_report(report: TrivyReport, digest: str) -> Report:
     deny_other_kind(Scanner.TRIVY, report.kind, _IMAGE)
     _deny_unrecognized(results, report.metadata.os)
     deny_other_image(Scanner.TRIVY, report.metadata.repo_digests or (), digest)
-    deny_many(Scanner.TRIVY, sum(len(one.vulnerabilities or ()) + len(one.ignored or ()) for one in results))
-    ignored = (one.finding for result in results for one in result.ignored or () if one.finding.id)
+    deny_many(Scanner.TRIVY, sum(len(result.vulnerabilities or ()) + len(result.ignored or ()) for result in results))
+    ignored = (ignored.finding for result in results for ignored in result.ignored or () if ignored.finding.id)
     return Report(Scanner.TRIVY, report.created, tuple(_rows(results)), tuple(map(_ignored, ignored)))
 
 
@@ -116,12 +116,12 @@ def _deny_unrecognized(results: Sequence[_Result], os: _Os | None) -> None:
     https://github.com/aquasecurity/trivy/blob/main/pkg/scan/ospkg/scan.go
     """
     is_compared = os is not None and _COMPARED.fullmatch(os.family) is not None
-    system_results = [one for one in results if os is not None and _is_of_system(one, os)]
-    if any(one.vulnerabilities or (is_compared and _lists_packages(one)) for one in system_results):
+    system_results = [result for result in results if os is not None and _is_of_system(result, os)]
+    if any(result.vulnerabilities or (is_compared and _lists_packages(result)) for result in system_results):
         return
     if system_results:
         raise ReportError(Scanner.TRIVY, UNLISTED if is_compared else NO_SYSTEM_PACKAGES)
-    if not any(one.kind in _PACKAGES or one.vulnerabilities for one in results):
+    if not any(result.kind in _PACKAGES or result.vulnerabilities for result in results):
         raise ReportError(Scanner.TRIVY, NO_PACKAGES)
     if os is not None:
         raise ReportError(Scanner.TRIVY, NO_SYSTEM_PACKAGES)
@@ -138,16 +138,16 @@ def _is_of_system(result: _Result, os: _Os) -> bool:
 
 def _rows(results: Iterable[_Result]) -> Iterator[Row]:
     for result in results:
-        for one in result.vulnerabilities or ():
-            name = safe_id(one.id)
+        for vulnerability in result.vulnerabilities or ():
+            name = safe_id(vulnerability.id)
             yield Row(
                 name,
-                other_ids(name, one.vendor_ids) if one.vendor_ids else (),
-                severity_of(one.severity),
-                one.package,
-                one.installed,
-                one.fixed,
-                bool(one.fixed),
+                other_ids(name, vulnerability.vendor_ids) if vulnerability.vendor_ids else (),
+                severity_of(vulnerability.severity),
+                vulnerability.package,
+                vulnerability.installed,
+                vulnerability.fixed,
+                bool(vulnerability.fixed),
             )
 
 

@@ -316,7 +316,7 @@ def _read_attestation(
 
 def _scan(statement: bytes, digest: str, signatures: Sequence[Signature]) -> Scan:
     scan = read_scan(statement, digest)
-    signed_at = [one.signed_at for one in signatures if one.signed_at is not None]
+    signed_at = [signature.signed_at for signature in signatures if signature.signed_at is not None]
     if signed_at and is_future(scan.finished, max(signed_at)):
         return replace(scan, problem="it ended after it was signed")
     return scan

@@ -160,9 +160,9 @@ def united(documents: Sequence[Vex]) -> Vex:
     first, *more = documents
     if not more:
         return first
-    problem = min((one.problem for one in documents if one.problem), default="")
-    affecting = {name for one in documents for name in one.affecting.split()}
-    excluded = {name for one in documents for name in one.excluded.split()} - affecting
+    problem = min((document.problem for document in documents if document.problem), default="")
+    affecting = {name for document in documents for name in document.affecting.split()}
+    excluded = {name for document in documents for name in document.excluded.split()} - affecting
     return Vex(first.issued, problem=problem) if problem else _bounded(first.issued, excluded, affecting)
 
 
@@ -198,9 +198,9 @@ def exclusions_of(documents: Iterable[Vex], now: datetime) -> Exclusions:
     is_complete = True
     for issued, group in groupby(ordered, _issued):
         together = list(group)
-        is_complete = is_complete and not any(one.problem for one in together)
-        affecting |= {name for one in together for name in one.affecting.split()} - excluded
-        others = {name for one in together for name in one.excluded.split()} - affecting
+        is_complete = is_complete and not any(document.problem for document in together)
+        affecting |= {name for document in together for name in document.affecting.split()} - excluded
+        others = {name for document in together for name in document.excluded.split()} - affecting
         counts = is_complete and not is_future(issued, now)
         (excluded if counts else affecting).update(others - excluded)
     return Exclusions(frozenset(excluded), frozenset(affecting), is_complete)
@@ -236,8 +236,8 @@ def _is_about(statement: _Statement, repository: str, digest: str, *, whole: boo
         return False
     if not statement.products:
         return True
-    products = [_Component(one) if isinstance(one, str) else one for one in statement.products]
-    return any(_names(one, repository, digest) and not (whole and one.subcomponents) for one in products)
+    products = [_Component(product) if isinstance(product, str) else product for product in statement.products]
+    return any(_names(product, repository, digest) and not (whole and product.subcomponents) for product in products)
 
 
 def _names(product: _Component, repository: str, digest: str) -> bool:

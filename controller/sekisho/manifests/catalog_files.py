@@ -76,7 +76,7 @@ def with_entry(text: str, file: str, wanted: Wanted, name: str | None = None) ->
 def _deny_withdrawn(manifest: Manifest, catalogs: Sequence[ImageCatalog], wanted: Wanted) -> None:
     """Raise PolicyError if another entry withdraws what should be certified: the entry would certify nothing."""
     name = manifest.value["metadata"]["name"]
-    written = next(one for one in catalogs if one.metadata.name == name)
+    written = next(catalog for catalog in catalogs if catalog.metadata.name == name)
     entry = CatalogEntry(repository=wanted.repository, digest=wanted.digest)
     reason = withdrawal_of(compile_catalog(written), entry)
     if reason:
@@ -87,20 +87,20 @@ def _deny_withdrawn(manifest: Manifest, catalogs: Sequence[ImageCatalog], wanted
 
 def _catalog_in(text: str, file: str, name: str | None) -> tuple[Manifest, Source]:
     """The catalog to change, and the text of its document. Raises PolicyError if it is not clear which."""
-    catalogs = [(one, source) for source in sources_of(text, file) for one in _catalogs_of(source)]
+    catalogs = [(catalog, source) for source in sources_of(text, file) for catalog in _catalogs_of(source)]
     if name is not None:
-        catalogs = [one for one in catalogs if one[0].value["metadata"]["name"] == name]
+        catalogs = [pair for pair in catalogs if pair[0].value["metadata"]["name"] == name]
     if not catalogs:
         missing = "holds no ImageCatalog" if name is None else f"holds no ImageCatalog {name}"
         raise PolicyError(Problem(file, missing))
     if len(catalogs) > 1:
-        names = ", ".join(str(one.value["metadata"]["name"]) for one, _ in catalogs)
+        names = ", ".join(str(catalog.value["metadata"]["name"]) for catalog, _ in catalogs)
         raise PolicyError(Problem(file, f"holds several ImageCatalogs, use --name: {names}"))
     return catalogs[0]
 
 
 def _catalogs_of(source: Source) -> Iterator[Manifest]:
-    return (one for one in own_manifests(source) if one.kind == _KIND)
+    return (manifest for manifest in own_manifests(source) if manifest.kind == _KIND)
 
 
 def _is_same(one: Manifest, other: Manifest) -> bool:

@@ -30,10 +30,10 @@ def kustomization(changed: Sequence[FixedObject]) -> str:
 
 def without_name(changed: Sequence[FixedObject]) -> list[Problem]:
     """Problems with changed objects that no patch can select, because they have no name."""
-    manifests = [one.manifest for one in changed if not _name(one.manifest)]
+    manifests = [fixed_object.manifest for fixed_object in changed if not _name(fixed_object.manifest)]
     return [
-        Problem(one.document.location(one.at), f"{one.kind} has no name, by which a patch selects it")
-        for one in manifests
+        Problem(manifest.document.location(manifest.at), f"{manifest.kind} has no name, by which a patch selects it")
+        for manifest in manifests
     ]
 
 

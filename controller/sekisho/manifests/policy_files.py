@@ -36,7 +36,7 @@ def with_enforcement(text: str, file: str, title: str, enforcement: Enforcement)
 
     Raises PolicyError if the file has no such policy, or several.
     """
-    objects = [(one, source) for source in sources_of(text, file) for one in own_manifests(source)]
+    objects = [(manifest, source) for source in sources_of(text, file) for manifest in own_manifests(source)]
     policies = [(one, source) for one, source in objects if _title(one) == title]
     if len(policies) != 1:
         raise PolicyError(Problem(file, f"has {f'{len(policies)} policies' if policies else 'no policy'} {title}"))

@@ -97,7 +97,7 @@ def run_tests(folder: Path) -> list[Case]:
     tester = _Tester(policies, wanted.namespace, wanted.now)
     expectations = [
         *(tester.verdict(*one) for one in by_verdict),
-        *(tester.findings(folder, one) for one in wanted.pods),
+        *(tester.findings(folder, pod) for pod in wanted.pods),
     ]
     return [Case(str(folder), name, *lines) for name, lines in zip(names, expectations, strict=True)]
 
@@ -146,7 +146,7 @@ class _Tester:
         checker = Checker(self._policies, namespaces, self._namespace, self._now, heeds_comments=False)
         results = [checker.check(source) for source in sources.texts]
         checked = tuple(one for result in results for one in result.checked)
-        problems = tuple(one for result in results for one in result.problems)
+        problems = tuple(problem for result in results for problem in result.problems)
         if not checked and not problems:
             raise PolicyError(Problem(str(file), "holds no pod and no workload"))
         return Checks(checked, problems)
@@ -158,7 +158,7 @@ def _is_left_out(checks: Checks) -> bool:
 
 
 def _lines(checked: Checked) -> list[str]:
-    return sorted({f"{_VERDICTS[one.enforcement]}: {one.finding.control}" for one in checked.violations})
+    return sorted({f"{_VERDICTS[located.enforcement]}: {located.finding.control}" for located in checked.violations})
 
 
 def _policies(folder: Path, paths: Sequence[Path], *, is_own: bool) -> list[Any]:

@@ -48,7 +48,7 @@ class AuditMetrics:
         seconds: how long the audit took.
         """
         _set(self._pods, (), result)
-        titles = [one.title for one in records if isinstance(one.policy, ClusterPodPolicy)]
+        titles = [record.title for record in records if isinstance(record.policy, ClusterPodPolicy)]
         impacts = [(result.policies[title], title) for title in titles if title in result.policies]
         impacts.sort(key=lambda impact: (-impact[0].denied, impact[1]))
         self._policy_impact.clear()

@@ -36,7 +36,8 @@ class AuthoritySources:
         )
 
     def _reflectors(self) -> dict[str, Reflector[Data]]:
-        return {f"Secret {name}": one for name, one in self._secrets.items()} | {"ConfigMaps": self._config_maps}
+        of_secrets = {f"Secret {name}": reflector for name, reflector in self._secrets.items()}
+        return of_secrets | {"ConfigMaps": self._config_maps}
 
     def _changed(self, _: Mapping[str, Data]) -> None:
         self._on_change()

@@ -164,9 +164,9 @@ def _name(entry: Entry) -> str:
 
 def _ended(catalog: Catalog, now: datetime) -> int:
     """How many entries have ended."""
-    return bisect_right(catalog.ends, now, key=lambda one: one[0])
+    return bisect_right(catalog.ends, now, key=lambda pair: pair[0])
 
 
 def _ended_before(catalog: Catalog, moment: datetime) -> int:
     """How many entries end before a moment."""
-    return bisect_left(catalog.ends, moment, key=lambda one: one[0])
+    return bisect_left(catalog.ends, moment, key=lambda pair: pair[0])

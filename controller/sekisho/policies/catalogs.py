@@ -165,7 +165,7 @@ def compile_catalog(written: ImageCatalog) -> Catalog:
     ends = [(entry.until, entry) for entry in remaining if entry.until is not None]
     return replace(
         catalog,
-        ends=tuple(sorted(ends, key=lambda one: (one[0], one[1].repository))),
+        ends=tuple(sorted(ends, key=lambda pair: (pair[0], pair[1].repository))),
         withdrawn=len(written.spec.entries) - len(remaining),
     )
 
@@ -219,7 +219,7 @@ def withdrawal_of(catalog: Catalog, entry: CatalogEntry) -> str:
 
 def _not_withdrawn(catalog: Catalog) -> Iterator[Entry]:
     """The entries whose images no entry withdraws. A digest is looked at once, however many repositories have it."""
-    patterns = [one.pattern for one in catalog.signed if one.entry.withdrawn]
+    patterns = [signed_entry.pattern for signed_entry in catalog.signed if signed_entry.entry.withdrawn]
     for listed in catalog.by_digest.values():
         if any(entry.withdrawn for entry in listed):
             continue

@@ -138,7 +138,7 @@ RESOURCES: Final = {
 
 def watched_resources(*, with_authorities: bool) -> tuple[Resource, ...]:
     """Those that a process watches. ImageAuthorities only where it may read them."""
-    return tuple(one for one in RESOURCES.values() if with_authorities or one.kind is not ImageAuthority)
+    return tuple(resource for resource in RESOURCES.values() if with_authorities or resource.kind is not ImageAuthority)
 
 
 _EVIDENCE_COLUMNS = (

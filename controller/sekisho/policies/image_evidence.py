@@ -119,9 +119,9 @@ def name_of_image(image: str, release: str) -> str:
 def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
     """Facts as they are shared."""
     why_not = [*([signatures_by_others(facts.others)] if facts.others else []), *facts.problems]
-    signers = list(dict.fromkeys(one.authority for one in facts.signatures))
+    signers = list(dict.fromkeys(signature.authority for signature in facts.signatures))
     scans = _newest_scans(facts)
-    are_valid = bool(scans) and all(not one.problem and not is_future(one.finished, looked_up) for one in scans)
+    are_valid = bool(scans) and all(not scan.problem and not is_future(scan.finished, looked_up) for scan in scans)
     return ImageEvidenceSpec(
         repository=facts.repository,
         digest=facts.digest,
@@ -142,20 +142,20 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
             for one in facts.attestations
         ),
         platforms=dict(facts.platforms),
-        scanned=min(one.finished for one in scans) if are_valid else None,
-        critical=max(one.count(Severity.CRITICAL) for one in scans) if are_valid else None,
-        high=max(one.count(Severity.HIGH) for one in scans) if are_valid else None,
+        scanned=min(scan.finished for scan in scans) if are_valid else None,
+        critical=max(scan.count(Severity.CRITICAL) for scan in scans) if are_valid else None,
+        high=max(scan.count(Severity.HIGH) for scan in scans) if are_valid else None,
     )
 
 
 def _newest_scans(facts: ImageFacts) -> list[Scan]:
     """The newest scan of each scanner by the same authorities; which of them a policy requires is not known here."""
     newest: dict[tuple[frozenset[str], str], Scan] = {}
-    for one in facts.attestations:
-        if one.scan is not None:
-            key = frozenset(signature.authority for signature in one.signatures), one.scan.scanner
-            if key not in newest or newest[key].finished < one.scan.finished:
-                newest[key] = one.scan
+    for attestation in facts.attestations:
+        if attestation.scan is not None:
+            key = frozenset(signature.authority for signature in attestation.signatures), attestation.scan.scanner
+            if key not in newest or newest[key].finished < attestation.scan.finished:
+                newest[key] = attestation.scan
     return list(newest.values())
 
 
@@ -180,8 +180,8 @@ def facts_of(spec: ImageEvidenceSpec) -> ImageFacts:
 
 
 def _shared_signatures(signatures: Iterable[Signature]) -> tuple[SharedSignature, ...]:
-    return tuple(SharedSignature(**structs.asdict(one)) for one in signatures)
+    return tuple(SharedSignature(**structs.asdict(signature)) for signature in signatures)
 
 
 def _signatures(shared_ones: Iterable[SharedSignature]) -> tuple[Signature, ...]:
-    return tuple(Signature(**structs.asdict(one)) for one in shared_ones)
+    return tuple(Signature(**structs.asdict(signature)) for signature in shared_ones)

@@ -78,7 +78,7 @@ def entries_of_match(match: PodMatch) -> int:
     names = (*(subjects.users or ()), *(subjects.groups or ()), *(subjects.service_accounts or ()))
     return (
         len(selector.match_labels or ())
-        + sum(1 + len(one.values or ()) for one in selector.match_expressions or ())
+        + sum(1 + len(expression.values or ()) for expression in selector.match_expressions or ())
         + sum(1 + len(name) // 64 for name in (*names, *(match.exclude_runtime_classes or ())))
     )
 

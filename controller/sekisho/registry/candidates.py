@@ -113,10 +113,10 @@ async def candidates_of_referrers(
     """
     distinct = in_order(_distinct(referrers.descriptors), wanted.predicates if wanted is not None else ())
     attached, failed, problems = await _readable(
-        distinct[:MAX_CANDIDATES], lambda one: _layers(client, repository, one.digest, source)
+        distinct[:MAX_CANDIDATES], lambda descriptor: _layers(client, repository, descriptor.digest, source)
     )
     unread = distinct[MAX_CANDIDATES:]
-    may_hide_vex = referrers.omitted > 0 or any(may_be_vex(hint_of(one)) for one in (*unread, *failed))
+    may_hide_vex = referrers.omitted > 0 or any(may_be_vex(hint_of(descriptor)) for descriptor in (*unread, *failed))
     unread_scan = None if referrers.is_whole else unread_scan_of(wanted)
     listed = Candidates((), referrers.omitted + len(unread), problems, may_hide_vex, unread_scan)
     return joined(listed, await _read_layers(client, repository, attached, wanted, max_attestation_bytes))
@@ -215,11 +215,11 @@ async def _read_layers(
     if wanted is not None and total + total_large > MAX_UNHELD_BYTES:
         await wanted.hold.take(total + total_large)
     payloads, failed, problems = await _readable(read, lambda layer: _candidate(client, repository, layer))
-    large = [one for one in layers if _may_be_wanted(one, wanted) and one.descriptor.size > MAX_PAYLOAD_BYTES]
+    large = [layer for layer in layers if _may_be_wanted(layer, wanted) and layer.descriptor.size > MAX_PAYLOAD_BYTES]
     too_large = [
-        f"an attestation has {one.descriptor.size:,} bytes; the maximum is {MAX_PAYLOAD_BYTES:,}" for one in large
+        f"an attestation has {layer.descriptor.size:,} bytes; the maximum is {MAX_PAYLOAD_BYTES:,}" for layer in large
     ]
-    large_scan = max((attached_at(one.attached) for one in large if may_be_scan(one.hint)), default=None)
+    large_scan = max((attached_at(layer.attached) for layer in large if may_be_scan(layer.hint)), default=None)
     omitted = [layer for one in attached for layer in one.omitted] + unread
     may_hide_vex = any(may_be_vex(layer.hint) for layer in (*omitted, *failed))
     said = (*too_large, *problems)[:MAX_PROBLEMS]
@@ -283,7 +283,7 @@ def joined(*sources: Candidates, known: Candidates | None = None) -> Candidates:
 
     known: of other sources, which are left out; None for none.
     """
-    others = {_identity(one) for one in known.candidates} if known is not None else set()
+    others = {_identity(candidate) for candidate in known.candidates} if known is not None else set()
     distinct: dict[Hashable, Candidate] = {}
     for candidate in chain.from_iterable(source.candidates for source in sources):
         if (identity := _identity(candidate)) not in others:

@@ -51,8 +51,8 @@ def within(descriptors: list[Descriptor], maximum: int) -> list[Descriptor]:
     """
     if len(descriptors) <= maximum:
         return descriptors
-    signatures = [one for one in descriptors if hint_of(one) == SIGN_PREDICATE]
-    others = [one for one in descriptors if hint_of(one) != SIGN_PREDICATE]
+    signatures = [descriptor for descriptor in descriptors if hint_of(descriptor) == SIGN_PREDICATE]
+    others = [descriptor for descriptor in descriptors if hint_of(descriptor) != SIGN_PREDICATE]
     kept = _ends(signatures, max(maximum // 2, maximum - len(others)))
     return [*kept, *_ends(others, maximum - len(kept))]
 

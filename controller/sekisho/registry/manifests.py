@@ -177,13 +177,13 @@ def _cut(descriptors: Sequence[_Descriptor] | None) -> tuple[Descriptor, ...] | 
         return None
     return tuple(
         Descriptor(
-            one.digest[:MAX_TEXT_LENGTH],
-            one.size,
-            one.media_type[:MAX_TEXT_LENGTH],
-            None if one.annotations is None else _cut_annotations(one.annotations),
-            _platform(one.platform),
+            descriptor.digest[:MAX_TEXT_LENGTH],
+            descriptor.size,
+            descriptor.media_type[:MAX_TEXT_LENGTH],
+            None if descriptor.annotations is None else _cut_annotations(descriptor.annotations),
+            _platform(descriptor.platform),
         )
-        for one in descriptors
+        for descriptor in descriptors
     )
 
 

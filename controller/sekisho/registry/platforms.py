@@ -20,10 +20,10 @@ async def find_platforms(client: RegistryClient, repository: Repository, digest:
     Raises RegistryError, also INVALID for an index with too many, or with something else than images.
     """
     manifests = (await client.manifest(repository, digest)).manifest.manifests
-    runnable = [one for one in manifests or () if one.platform != NOT_RUNNABLE]
+    runnable = [manifest for manifest in manifests or () if manifest.platform != NOT_RUNNABLE]
     if len(runnable) > MAX_PLATFORMS:
         raise RegistryError(Failure.INVALID, f"it has {len(runnable)} platforms; the maximum is {MAX_PLATFORMS}")
     for one in runnable:
         if one.media_type not in ("", *MANIFESTS) or not is_digest(one.digest):
             raise RegistryError(Failure.INVALID, f"its platform {one.platform or one.digest} is not an image")
-    return {one.digest: one.platform or "without a name" for one in runnable}
+    return {manifest.digest: manifest.platform or "without a name" for manifest in runnable}

@@ -25,7 +25,7 @@ class Shares:
     @property
     def waiting(self) -> int:
         """How much work waits."""
-        return sum(one.waiting for one in (*self._namespace_turns.values(), self._registry_turns, self._all))
+        return sum(turns.waiting for turns in (*self._namespace_turns.values(), self._registry_turns, self._all))
 
     @asynccontextmanager
     async def turn(self, registry: str, tenants: Tenants, slots: int = 1) -> AsyncIterator[None]:

@@ -37,7 +37,8 @@ class ReleaseObjects:
     @property
     def reflectors(self) -> dict[str, Reflector[Data]]:
         """The reflectors, by what they watch."""
-        return {f"Secret {name}": one for name, one in self._secrets.items()} | {"ConfigMaps": self._config_maps}
+        of_secrets = {f"Secret {name}": reflector for name, reflector in self._secrets.items()}
+        return of_secrets | {"ConfigMaps": self._config_maps}
 
     @property
     def secrets(self) -> dict[str, Data]:

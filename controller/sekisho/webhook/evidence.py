@@ -404,8 +404,8 @@ class EvidenceStore:
         for one, image in without_room:
             # As a part of this look-up: those of other indexes may have all the room, and wait like this one.
             await self._look_up(one, image, tenants, is_platform=True)
-        platform_facts = [self._facts(one) for one in keys]
-        is_attested = any(one is not None and one.attestations for one in platform_facts)
+        platform_facts = [self._facts(image_key) for image_key in keys]
+        is_attested = any(known_facts is not None and known_facts.attestations for known_facts in platform_facts)
         if is_attested or (None in platform_facts and facts.is_vouched_for):
             return msgspec.structs.replace(facts, platforms=platforms)
         if None in platform_facts:

@@ -150,9 +150,9 @@ class EvidenceRefresh:
 
     async def _look_up(self, images: Iterator[ToLookUp]) -> None:
         """Look up one image after the other."""
-        for one in images:
-            self._judged.evidence.start([one.reference], "", one.pull_secrets)
-            await self._judged.evidence.settled([one.reference], LOOKUP_SECONDS, one.pull_secrets)
+        for image in images:
+            self._judged.evidence.start([image.reference], "", image.pull_secrets)
+            await self._judged.evidence.settled([image.reference], LOOKUP_SECONDS, image.pull_secrets)
 
     async def _running(self) -> RunningImages:
         """All running pods, judged in a thread, so that reviews are answered meanwhile."""
@@ -174,4 +174,4 @@ def _in_turn(images: Iterable[ToLookUp]) -> Iterator[ToLookUp]:
     for one in images:
         by_namespace.setdefault(one.namespace, []).append(one)
     in_turn = chain.from_iterable(zip_longest(*by_namespace.values()))
-    return (one for one in in_turn if one is not None)
+    return (image for image in in_turn if image is not None)

@@ -83,7 +83,7 @@ def _resources(review: Review) -> int:
     spec = (review.pod or Pod()).spec
     containers = (*(spec.containers or ()), *(spec.init_containers or ()), *(spec.ephemeral_containers or ()))
     resources = [container.resources for container in containers if container.resources is not None]
-    return sum(len(one.requests or ()) + len(one.limits or ()) for one in resources)
+    return sum(len(amounts.requests or ()) + len(amounts.limits or ()) for amounts in resources)
 
 
 def _has_many_exemptions(review: Review, policies: PolicySet) -> bool:

@@ -42,7 +42,7 @@ def running_digests(pod: Raw) -> Mapping[str, str]:
     """
     status = _decoder.decode(pod).status
     lists = (status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses)
-    images = {one.name: one.image_id.rpartition("@") for listed in lists for one in listed or ()}
+    images = {status.name: status.image_id.rpartition("@") for listed in lists for status in listed or ()}
     return {name: digest for name, (repository, _, digest) in images.items() if repository and is_digest(digest)}
 
 

@@ -190,7 +190,7 @@ class RunningImages:
         evaluation = evaluate(pod, context)
         for lookup in evaluation.lookups:
             self._look_up(lookup.reference, secrets, namespace)
-        self._count(pod, meta.uid, [one for one in evaluation.violations if _is_certain(one, trust)])
+        self._count(pod, meta.uid, [violation for violation in evaluation.violations if _is_certain(violation, trust)])
 
     def _trust(self, secrets: PodPullSecrets | None) -> Trust:
         policies = self._policies
@@ -202,8 +202,8 @@ class RunningImages:
         meta, labels = pod.metadata, pod.metadata.labels or {}
         owner = controller_of(meta.owner_references, namespace)
         containers = tuple((ref.path[1], ref.container.name, ref.container.image) for ref in container_refs(pod.spec))
-        volumes = tuple(one.image.reference for one in pod.spec.volumes or () if one.image is not None)
-        secrets = tuple(one.name for one in pod.spec.image_pull_secrets or ())
+        volumes = tuple(volume.image.reference for volume in pod.spec.volumes or () if volume.image is not None)
+        secrets = tuple(secret.name for secret in pod.spec.image_pull_secrets or ())
         selected = tuple(sorted(pair for pair in labels.items() if pair[0] in self._policies.label_keys))
         run = (containers, volumes, tuple(sorted(digests.items())))
         key = hash((owner or meta.name, namespace, run, secrets, selected, pod.spec.runtime_class_name))

@@ -97,7 +97,7 @@ class Tags:
         Look-ups that take longer continue, and a later call gets their results. Raises nothing.
         """
         wanted = list(dict.fromkeys(reference for reference in references if reference.digest is None))
-        named = {(tag_key(one), pull_secrets): one for one in wanted}
+        named = {(tag_key(reference), pull_secrets): reference for reference in wanted}
         for key, reference in named.items():
             if self._current(key) is None:
                 self._start(key, reference, namespace)

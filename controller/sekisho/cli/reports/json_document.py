@@ -51,7 +51,7 @@ def _object(checked: Checked) -> dict[str, Any]:
         "verdict": "denied" if checked.is_denied else "passed",
         "findings": [_finding(located) for located in checked.violations],
         "waived": [_waived(waived) for waived in checked.waived],
-        "ignored": [_finding(one.located) | {"reason": one.comment.reason} for one in checked.ignored],
+        "ignored": [_finding(ignored.located) | {"reason": ignored.comment.reason} for ignored in checked.ignored],
     }
 
 

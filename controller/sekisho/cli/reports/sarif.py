@@ -80,7 +80,7 @@ def _ignored(checked: Checked) -> Iterator[Located]:
 def _result(checked: Checked, located: Located, controls: list[str]) -> dict[str, Any]:
     location = _location(checked.file, located.line, located.column)
     location["logicalLocations"] = [resource(checked.title)]
-    reasons = [one.comment.reason for one in checked.ignored if one.located is located]
+    reasons = [ignored.comment.reason for ignored in checked.ignored if ignored.located is located]
     suppressions = [{"kind": "inSource", "justification": printable(reason)} for reason in reasons]
     return {
         "ruleId": located.finding.control,
