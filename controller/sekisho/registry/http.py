@@ -65,7 +65,7 @@ GiveWay = Callable[[float], Awaitable[None]]
 
 
 async def nothing_to_wait_for() -> None:
-    """For answers that are no larger than their caller expects."""
+    """For answers that are at most as large as their caller expects."""
 
 
 class Settings(Struct, frozen=True):

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from sekisho.webhook import backlog, connections, open_connections, received
-from sekisho.webhook.backlog import MAX_AT_ONCE
+from sekisho.webhook.backlog import MAX_IN_A_TURN
 from sekisho.webhook.http_server import HttpServer
 from sekisho.webhook.replies import reply
 
@@ -449,7 +449,7 @@ async def test_requests_that_arrive_together_are_answered_in_turns_by_address(*,
         for client in (*many, alone):
             await client.answer()
     assert len(answered) == 101
-    assert answered.index(b"alone") <= 2 * MAX_AT_ONCE
+    assert answered.index(b"alone") <= 2 * MAX_IN_A_TURN
 
 
 @pytest.mark.parametrize("is_at_once", [True, False], ids=["at once", "by aiohttp"])
@@ -477,8 +477,8 @@ async def test_requests_of_the_api_server_go_before_a_crowd_at_its_address(*, is
         names = {known: b"known", unknown: b"unknown"}
         clients = (*many, known, unknown)
         await asyncio.gather(*(note_answer(client, names.get(client, b"many")) for client in clients))
-    assert answered.index(b"known") <= 5 * MAX_AT_ONCE
-    assert answered.index(b"unknown") >= 100 - 5 * MAX_AT_ONCE
+    assert answered.index(b"known") <= 5 * MAX_IN_A_TURN
+    assert answered.index(b"unknown") >= 100 - 5 * MAX_IN_A_TURN
 
 
 async def test_requests_of_others_are_answered_beside_many_of_the_api_server() -> None:
@@ -500,7 +500,7 @@ async def test_requests_of_others_are_answered_beside_many_of_the_api_server() -
             client.send(post(b"many", path=SECRET))
         for client in (*many, alone):
             await client.answer()
-    assert answered.index(b"alone") <= 3 * MAX_AT_ONCE
+    assert answered.index(b"alone") <= 3 * MAX_IN_A_TURN
 
 
 async def test_connections_that_are_closed_at_once_leave_turns_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,7 +536,7 @@ async def test_connections_that_are_closed_at_once_leave_turns_to_others(monkeyp
         counting.cancel()
         alone.send(post(b"alone"))
         assert (await alone.answer()).endswith(b"alone was seen")
-    assert max(map(lost.count, lost)) <= 2 * MAX_AT_ONCE
+    assert max(map(lost.count, lost)) <= 2 * MAX_IN_A_TURN
 
 
 async def test_little_of_a_large_read_is_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -589,7 +589,7 @@ async def test_requests_of_which_many_arrive_in_one_read_take_turns_with_others(
             for number in range(requests):
                 assert (await client.answer()).endswith(b"\r\n\r\n%d was seen" % number)
     assert answered == 1 + connections * requests
-    assert answered_before_alone[0] <= 4 * MAX_AT_ONCE
+    assert answered_before_alone[0] <= 4 * MAX_IN_A_TURN
 
 
 async def test_little_is_read_of_connections_whose_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
