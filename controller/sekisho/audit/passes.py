@@ -236,6 +236,7 @@ class Audit:
         """Why a pod would be denied that is created as this one was written; None in a namespace that is not known."""
         if pod.spec.ephemeral_containers:
             pod = replace(pod, spec=replace(pod.spec, ephemeral_containers=None))
+        # As a manifest: the API server and the defaults of policies fill in a new pod what this one does not set.
         evaluation = self._evaluate(pod, namespace, creator, Form.MANIFEST, annotations)
         if evaluation is None:
             return None

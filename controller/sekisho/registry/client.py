@@ -22,7 +22,7 @@ from sekisho.registry.authentication import Authentication, Credentials
 from sekisho.registry.connections import Connections
 from sekisho.registry.credentials import Credential
 from sekisho.registry.errors import Failure, RegistryError
-from sekisho.registry.hints import within
+from sekisho.registry.hints import without_middle
 from sekisho.registry.http import MAX_WAIT_SECONDS, Answer, OnLarge, Settings, nothing_to_wait_for
 from sekisho.registry.manifests import (
     ACCEPT,
@@ -55,9 +55,11 @@ MAX_SMALL_BLOB_BYTES: Final = 256 << 10
 FIRST_PAUSE_SECONDS: Final = 2.0
 MAX_PAUSE_SECONDS: Final = 60.0
 _DOCKER_HUB_HOST: Final = "registry-1.docker.io"
+_NEXT: Final = re.compile(r'<([^<>"]{1,4096})>\s*;[^<]*?\brel="?next"?', re.IGNORECASE)
+"""The next page in the header Link."""
+
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
-_NEXT: Final = re.compile(r'<([^<>"]{1,4096})>\s*;[^<]*?\brel="?next"?', re.IGNORECASE)
 
 
 def anonymous(registry: str, repository: str) -> Sequence[Credential]:
@@ -91,7 +93,7 @@ class Content(Struct, frozen=True):
 class Referrers(Struct, frozen=True):
     """What a registry lists as referring to an image.
 
-    descriptors: at most MAX_LISTED, as `within` has them.
+    descriptors: at most MAX_LISTED, as `without_middle` has them.
     omitted: how many more there are at least.
     is_whole: whether the list was read to its end.
     """
@@ -158,6 +160,7 @@ class _Pauses(Generic[K]):
 class RegistryClient:
     """Reads from registries over HTTPS. Make it on the running loop, and end it with `close`.
 
+    settings: how registries are reached; or the connections of another client, which then closes them.
     credentials: called for each request with a registry and a repository, and gives the credentials to try.
 
     Methods raise RegistryError. After a registry could not be connected to, requests to it fail immediately for 2
@@ -248,7 +251,7 @@ class RegistryClient:
             manifest, link = page
             listed += manifest.manifests or ()
             omitted += max(len(listed) - MAX_LISTED, 0)
-            listed = within(listed, MAX_LISTED)
+            listed = without_middle(listed, MAX_LISTED)
             following = _NEXT.search(link)
             if following is None:
                 return Referrers(tuple(listed), omitted)
@@ -290,7 +293,7 @@ class RegistryClient:
                 return Referrers(())
             raise
         listed = list(content.manifest.manifests or ())
-        return Referrers(tuple(within(listed, MAX_LISTED)), max(len(listed) - MAX_LISTED, 0))
+        return Referrers(tuple(without_middle(listed, MAX_LISTED)), max(len(listed) - MAX_LISTED, 0))
 
     async def _request(
         self,

@@ -44,7 +44,7 @@ def attached_at(written: str) -> datetime:
         return datetime.max.replace(tzinfo=UTC)
 
 
-def within(descriptors: list[Descriptor], maximum: int) -> list[Descriptor]:
+def without_middle(descriptors: list[Descriptor], maximum: int) -> list[Descriptor]:
     """At most `maximum` of a list: of too many the first and the last ones, and signatures before others.
 
     Registries list the oldest or the newest first, so that the newest are at one of the ends.
