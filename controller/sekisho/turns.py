@@ -85,7 +85,7 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """How much work waits."""
         return len({entry for entries in self._waiting.values() for entry in entries})
 
     @property

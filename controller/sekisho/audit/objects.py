@@ -33,7 +33,7 @@ class Kind(Struct, frozen=True):
     plural: str
 
     def path(self, namespace: str | None) -> str:
-        """The path of those in a namespace; None for all of them."""
+        """The API path of the objects in a namespace; of those in all namespaces for None."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         return f"{root}/namespaces/{namespace}/{self.plural}" if namespace else f"{root}/{self.plural}"
 

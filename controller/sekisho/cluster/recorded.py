@@ -100,23 +100,23 @@ class Held(Generic[H]):
         return len(self._items)
 
     def get(self, key: Key) -> H | None:
-        """What has this key; None when nothing has."""
+        """The item with this key; None if there is none."""
         return self._items.get(key)
 
     def add(self, key: Key, item: H) -> None:
-        """Hold another one, as the newest; its key must be new."""
+        """Hold an item as the newest; its key must be new."""
         self._items[key] = item
         self._count(key, item.size)
 
     def pop(self, key: Key) -> H | None:
-        """Remove the one with this key; None when there is none."""
+        """Remove and return the item with this key; None if there is none."""
         item = self._items.pop(key, None)
         if item is not None:
             self._count(key, -item.size)
         return item
 
     def pop_oldest(self) -> None:
-        """Remove the oldest; there must be one."""
+        """Remove the oldest item; there must be one."""
         self.pop(next(iter(self._items)))
 
     def largest_namespace(self) -> str:

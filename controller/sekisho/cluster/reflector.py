@@ -127,7 +127,7 @@ class Reflector(Generic[T]):
 
     @property
     def objects(self) -> Mapping[str, T]:
-        """The copy; a live view."""
+        """The objects as they were last read; a live view."""
         return self._objects
 
     @property

@@ -166,5 +166,5 @@ def judge_other(
 
 
 def shown_values(equals: Mapping[str, str]) -> str:
-    """What must be said at paths, in words."""
+    """The values that a statement must have at paths, in words."""
     return words([f"{path} is {value}" for path, value in equals.items()], "and")

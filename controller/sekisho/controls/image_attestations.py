@@ -94,7 +94,7 @@ class Attesters(Struct, frozen=True, forbid_unknown_fields=True, rename="camel",
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The authorities."""
+        """The names of the authorities."""
         return self.any_of or self.all_of or ()
 
 

@@ -57,7 +57,7 @@ class CatalogNames(Struct, frozen=True, forbid_unknown_fields=True, rename="came
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The catalogs."""
+        """The names of the catalogs."""
         return self.any_of or self.all_of or ()
 
     @property

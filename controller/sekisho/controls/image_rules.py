@@ -81,7 +81,7 @@ class ImageRule(Struct, frozen=True, eq=False):
 
     @property
     def registries(self) -> tuple[str, ...]:
-        """The registries that it names."""
+        """The registries that the rule names."""
         return tuple(pattern.segments[0] for pattern in self.patterns)
 
     def applies(self, reference: Reference) -> bool:
@@ -115,7 +115,7 @@ def faults_of(rules: Sequence[ImageRule], reference: Reference, trust: Trust | N
 
 
 def check_of(judge_image: JudgeImage) -> EvidenceCheck:
-    """The check of rules on images."""
+    """The check that judges all images of a pod by `judge_image`, except those that are denied already."""
 
     def judge(
         pod: Pod,
@@ -157,7 +157,7 @@ def _images(pod: Pod, containers: Sequence[ContainerRef]) -> Iterator[tuple[Fiel
 
 
 def _reference(image: str) -> Reference | None:
-    """None for what is not a reference, which the control denies."""
+    """The reference of an image; None for an invalid one, which the control denies."""
     try:
         return parse(image)
     except ImageError:

@@ -60,7 +60,7 @@ class Signers(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", o
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The authorities."""
+        """The names of the authorities."""
         return self.any_of or self.all_of or ()
 
     @property

@@ -140,7 +140,7 @@ def _has_name(item: msgspec.Raw) -> bool:
 
 
 def read_build(statement: bytes, predicate_type: str) -> Build:
-    """What a provenance says. Raises NotASignatureError."""
+    """Who built an image and from what, by a provenance. Raises NotASignatureError."""
     if predicate_type == SLSA_02:
         older: _Slsa02 = _predicate(statement, _Slsa02, "SLSA v0.2")
         source = older.invocation.config_source.uri

@@ -93,7 +93,7 @@ def without_known(results: Iterable[Checked], baseline: Baseline, folder: Path) 
 
 
 def known_finding(checked: Checked, located: Located, folder: Path) -> KnownFinding:
-    """A finding as a baseline in a folder knows it."""
+    """A finding as a baseline has it: its file is relative to `folder`, and no index of a list is in its path."""
     finding = located.finding
     path = tuple("*" if isinstance(part, int) else part for part in finding.path)
     file, value = _file(checked.file, folder), _value(located)

@@ -246,7 +246,7 @@ class Checker:
                 )
 
     def read(self, manifest: Manifest) -> list[JudgedObject | Problem]:
-        """The manifest typed, for each pod that it is or makes."""
+        """What to judge in a manifest: each pod that it is or makes, decoded; or why it cannot be decoded."""
         return judged_objects(manifest, self._namespace, self._kinds)
 
     def evaluate(self, judged: JudgedObject) -> Evaluation:

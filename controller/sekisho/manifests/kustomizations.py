@@ -87,7 +87,7 @@ class Built(Struct, frozen=True):
 
 
 def roots_of(kustomizations: Iterable[Kustomization]) -> list[Kustomization]:
-    """Those that no other one uses, and that can be built."""
+    """The kustomizations that no other one uses, and that can be built."""
     read = tuple(kustomizations)
     used = {path for one in read for path in one.resources}
     return [one for one in read if not one.is_component and Path(os.path.normpath(one.file.parent)) not in used]

@@ -72,7 +72,7 @@ class Case(Struct, frozen=True):
 
     @property
     def has_failed(self) -> bool:
-        """Whether the policy does something else."""
+        """Whether the policy does something else than is expected."""
         return self.expected != self.actual
 
 

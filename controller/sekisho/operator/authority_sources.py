@@ -26,7 +26,7 @@ class AuthoritySources:
                 watches.create_task(reflector.run())
 
     def now(self) -> Sources:
-        """What is known now."""
+        """The sources, as far as they have been read."""
         missing = [name for name, reflector in self._reflectors().items() if not reflector.synced]
         return Sources(
             by_name([*self._secrets.values()]),

@@ -97,7 +97,7 @@ async def try_webhooks(api: ApiClient, namespace: str, *, may_ignore: bool = Fal
 
 
 async def _violating_pod(api: ApiClient, namespace: str) -> Proof | None:
-    """The validating webhook denies it."""
+    """Try a violating pod; None if the validating webhook denies it."""
     answer = await _answer(lambda: _create_pod(api, namespace, violating=True))
     if _DENIED_BY.format(VALIDATING_PODS) in answer and PROOF_POLICY in answer:
         return None
@@ -108,7 +108,7 @@ async def _violating_pod(api: ApiClient, namespace: str) -> Proof | None:
 
 
 async def _good_pod(api: ApiClient, namespace: str) -> Proof | None:
-    """The validating webhook admits it once the mutating one has applied a default, and the quota denies it."""
+    """Try a pod that needs a default; None if both webhooks do their part, and the quota denies it."""
     answer = await _answer(lambda: _create_pod(api, namespace, violating=False))
     if _is_quota(answer):
         return None
@@ -122,7 +122,7 @@ async def _good_pod(api: ApiClient, namespace: str) -> Proof | None:
 
 
 async def _bad_policy(api: ApiClient, namespace: str) -> Proof | None:
-    """The webhook for policies denies it."""
+    """Try a policy with an unknown control; None if the webhook for policies denies it."""
     body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "PodPolicy", "metadata": {"name": PROOF_NAME}}
     path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/podpolicies"
     raw = msgspec.json.encode(body | {"spec": _UNKNOWN_CONTROL})

@@ -117,7 +117,7 @@ def name_of_image(image: str, release: str) -> str:
 
 
 def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
-    """Facts as they are shared."""
+    """The facts about an image, in the form in which replicas share them."""
     why_not = [*([signatures_by_others(facts.others)] if facts.others else []), *facts.problems]
     signers = list(dict.fromkeys(signature.authority for signature in facts.signatures))
     scans = _newest_scans(facts)
@@ -160,7 +160,7 @@ def _newest_scans(facts: ImageFacts) -> list[Scan]:
 
 
 def facts_of(spec: ImageEvidenceSpec) -> ImageFacts:
-    """The facts that were shared."""
+    """The facts about an image, from the form in which replicas share them."""
     return ImageFacts(
         repository=spec.repository,
         digest=spec.digest,

@@ -32,7 +32,7 @@ def cues_of(patterns: Sequence[str] | None, labels: Mapping[str, str] | None) ->
 
 
 class NamespaceIndex(Generic[T]):
-    """Policies by their cues; `candidates` keeps their order."""
+    """Policies by the names and labels of namespaces that they may apply to, in their order."""
 
     def __init__(self, things: Iterable[tuple[Cues, T]]) -> None:
         filed = tuple(things)
@@ -49,7 +49,7 @@ class NamespaceIndex(Generic[T]):
         self._lengths = sorted({len(value) for key, value in self._indices if key == _NAME})
 
     def candidates(self, namespace: str, labels: Mapping[str, str]) -> list[T]:
-        """What may apply to a namespace."""
+        """The policies that may apply to a namespace; some of them may not."""
         indices = set(self._everywhere)
         for label in labels.items():
             indices.update(self._indices.get(label, ()))

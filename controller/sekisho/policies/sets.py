@@ -41,7 +41,7 @@ class _Selection(Struct, frozen=True, eq=False):
     plan: Plan
 
     def of(self, pod: Pod | None, subject: Subject | None) -> tuple[CompiledPolicy, ...]:
-        """Those that apply to a pod of the namespace."""
+        """The policies that apply to a pod of the namespace."""
         pod = pod or Pod()
         subject = subject and KnownSubject.of(subject)
         return tuple(
@@ -76,7 +76,7 @@ def _signature_rules(
 
 
 def _distinct(rules: Iterable[ImageRule]) -> tuple[ImageRule, ...]:
-    """Rules of the same content once."""
+    """The rules without duplicates."""
     return tuple({(rule.patterns, rule.names, rule.requires): rule for rule in rules}.values())
 
 

@@ -160,7 +160,7 @@ class _Pauses(Generic[K]):
 class RegistryClient:
     """Reads from registries over HTTPS. Make it on the running loop, and end it with `close`.
 
-    settings: how registries are reached; or the connections of another client, which then closes them.
+    settings: how registries are reached; or the connections of another client, to share them.
     credentials: called for each request with a registry and a repository, and gives the credentials to try.
 
     Methods raise RegistryError. After a registry could not be connected to, requests to it fail immediately for 2

@@ -42,5 +42,5 @@ class Hold:
             await self._held.enter_async_context(self._room.units.turn(self._registry, self._tenants, units))
 
     async def release(self) -> None:
-        """Give all back."""
+        """Give back all that is held."""
         await self._held.aclose()

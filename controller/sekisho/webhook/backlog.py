@@ -21,7 +21,7 @@ class InTurn(Protocol):
     """A connection of which something has arrived that is not read or not answered yet."""
 
     def go_on(self) -> None:
-        """Read or answer it."""
+        """Read what has arrived, or answer the request."""
 
 
 class Backlog:

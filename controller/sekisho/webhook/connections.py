@@ -172,7 +172,7 @@ class Connection(web.RequestHandler):
             self._turn = None
 
     def go_on(self) -> None:
-        """Answer the request that waits for it."""
+        """Answer the request that waits for a turn."""
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
 

@@ -247,7 +247,7 @@ class EvidenceStore:
             self._keep(key, facts, namespace)
 
     def withdraw(self, repository: str, digest: str) -> None:
-        """Forget an image."""
+        """Forget the facts about an image."""
         self._drop((f"{repository}@{digest}", None))
 
     async def close(self) -> None:

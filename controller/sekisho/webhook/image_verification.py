@@ -80,7 +80,7 @@ class ImageVerification:
         )
 
     def trust(self, policies: PolicySet, review: Review) -> Trust:
-        """What is known now."""
+        """What rules on images are judged from, by what is known now."""
         pull_secrets = self._pull_secrets_of(review)
         unresolved = partial(self._tags.unknown, pull_secrets=pull_secrets)
         view = self._evidence.view(unresolved, pull_secrets, review.namespace)

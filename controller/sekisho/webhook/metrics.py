@@ -105,7 +105,7 @@ class Metrics:
         return list(self._registry.collect())
 
     def collect(self) -> Iterable[Metric]:
-        """What prometheus_client calls."""
+        """The families of the process; prometheus_client calls this for each scrape."""
         yield counters(
             "sekisho_admission_reviews",
             "Reviews answered, by decision.",

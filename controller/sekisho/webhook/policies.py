@@ -52,7 +52,7 @@ Identities = Mapping[tuple[str, str], tuple[str, int]]
 
 
 class OnVersion(Protocol):
-    """Called with how far a collection is enforced."""
+    """Called with the version of a collection that is enforced now."""
 
     def __call__(self, plural: str, resource_version: str, unusable: Iterable[str], *, changed: bool) -> None:
         """unusable: the objects that are not enforced. changed: whether the set in effect has changed."""

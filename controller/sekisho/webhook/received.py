@@ -133,7 +133,7 @@ class Received(asyncio.BufferedProtocol):
             self._wait([*self._unread, data], is_known=self._is_of_known(data))
 
     def go_on(self) -> None:
-        """Read what waits for it, or note that the connection is lost."""
+        """Read what waits for a turn, or note that the connection is lost."""
         if self._transport is None:
             self._connection.connection_lost(self._lost)
             return

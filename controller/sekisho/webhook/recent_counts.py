@@ -40,7 +40,7 @@ class _Slice(Struct):
     shared: dict[tuple[int, Enforcement], tuple[tuple[str, ...], int]] = field(default_factory=dict)
 
     def by_policy(self) -> None:
-        """Count by policy what is counted together."""
+        """Add what is in `shared` to the counts of each policy."""
         for (_, enforcement), (names, count) in self.shared.items():
             self.add(enforcement, names, count)
         self.shared.clear()

@@ -38,7 +38,7 @@ class _KeptAlive(web.StreamResponse):
         return request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """All is written."""
+        """Do nothing: `prepare` has written the answer."""
 
 
 def kept_alive(body: bytes) -> bytes:
