@@ -87,7 +87,7 @@ ROWS: Final = (
             ),
             Panel(
                 "Denials by control",
-                "The same, by control.",
+                "Violations per second that caused a denial, by control.",
                 ((_violations("control", 'enforcement="Deny"'), "{{control}}"),),
                 "cps",
             ),

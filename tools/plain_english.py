@@ -71,6 +71,8 @@ WORDS: Final = (
     Word(r"catalogues?", "catalog, as in ImageCatalog"),
     Word(r"outweighs?", "takes precedence over"),
     Word(r"without end|for ever", "forever; without limit"),
+    Word(r"(at most|about|within|after|by|of|in|for|with) so (many|much|long)", "the number, or the parameter's name"),
+    Word(r"^the same", "what it is: a reader may not have read the text before it"),
     Word(
         r"hence(forth)?|thence|whence|whither|hitherto|thereof|thereby|wherein|whereby|lest|nought|naught|forthwith",
         "modern words",

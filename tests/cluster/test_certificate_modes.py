@@ -230,7 +230,7 @@ REJECTED = {
 
 
 def is_rejected(lab: Lab, log: Path, seen: int, problem: str) -> bool:
-    """Whether the webhook says so after so much of its log, and an Event of the controller says why."""
+    """Whether the webhook says so in the later part of its log, and an Event of the controller says why."""
     return "cannot serve" in log.read_text()[seen:] and problem in events(lab)
 
 

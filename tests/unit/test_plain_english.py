@@ -47,6 +47,8 @@ def words(text: str) -> list[str]:
         ("it outweighs the other", "it takes precedence"),
         ("it waits for ever", "it waits forever, without endpoints"),
         ("hence it fails", "hyphenated words such as thencefoo"),
+        ("at most so many bytes", "at most `max_bytes`, or so many that it waits"),
+        ("The same for templates.", "The defaults of templates, at the same paths."),
         ("requests that are no review", "there are no reviews, and they are no longer needed"),
         ("the line is no review", "there is no review, and it is no longer needed"),
     ],

@@ -28,7 +28,8 @@ class AuditMetrics:
         )
         self._policy_impact = Gauge(
             "sekisho_controller_policy_impact_pods",
-            "The same for each ClusterPodPolicy that applies to pods.",
+            "Pods to which a ClusterPodPolicy applies, that violate it as they run, or that it would deny when they are "
+            "created again.",
             ["policy", "state"],
             registry=registry,
         )
@@ -38,7 +39,7 @@ class AuditMetrics:
             registry=registry,
         )
         self._seconds = Gauge(
-            "sekisho_controller_last_audit_duration_seconds", "How long that audit took.", registry=registry
+            "sekisho_controller_last_audit_duration_seconds", "How long the last audit took.", registry=registry
         )
 
     def show(self, result: Result, records: Sequence[Record], seconds: float) -> None:
