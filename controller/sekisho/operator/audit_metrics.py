@@ -28,8 +28,8 @@ class AuditMetrics:
         )
         self._policy_impact = Gauge(
             "sekisho_controller_policy_impact_pods",
-            "Pods to which a ClusterPodPolicy applies, that violate it as they run, or that it would deny when they are "
-            "created again.",
+            "Pods to which a ClusterPodPolicy applies, that violate it as they run, or that it would deny when they "
+            "are created again.",
             ["policy", "state"],
             registry=registry,
         )
