@@ -302,7 +302,7 @@ async def test_many_that_gave_way_to_a_worker_go_on_one_at_a_time() -> None:
     worker.close()
 
 
-async def test_work_gives_way_to_a_worker_only_for_so_long() -> None:
+async def test_work_gives_way_to_a_worker_for_a_bounded_time() -> None:
     worker, may_end = Worker("test"), threading.Event()
     call = asyncio.create_task(worker.run("team", partial(may_end.wait, SOON)))
     await asyncio.sleep(0)

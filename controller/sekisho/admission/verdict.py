@@ -86,11 +86,7 @@ def judge(
             if findings:
                 if len(violations) + len(findings) * len(step.required_by) > max_findings:
                     raise ManyFindingsError("they are too many")
-                violations += [
-                    Violation(by.policies, by.enforcement, finding, by.on_pods, messages=by.messages)
-                    for finding in findings
-                    for by in step.required_by
-                ]
+                violations += _violations_of(step, findings)
     except ManyFindingsError:
         if max_findings < MAX_FINDINGS:  # the caller judges the pod elsewhere
             raise
@@ -98,6 +94,14 @@ def judge(
     finally:
         end_findings()
     return violations
+
+
+def _violations_of(step: Step, findings: Sequence[Finding]) -> list[Violation]:
+    return [
+        Violation(by.policies, by.enforcement, finding, by.on_pods, messages=by.messages)
+        for finding in findings
+        for by in step.required_by
+    ]
 
 
 _PodAndContainers = tuple[Pod, Sequence[ContainerRef]]

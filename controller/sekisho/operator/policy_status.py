@@ -54,6 +54,12 @@ MAX_RETRY_SECONDS: Final = 300.0
 """The longest wait before a status that could not be written is tried again."""
 
 
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 class StatusKeeper:
     """Keeps statuses up to date while `run` runs; for the leader only, which writes Events as `identity`.
 
@@ -98,13 +104,11 @@ class StatusKeeper:
         self._impacts: Mapping[str, PolicyImpact] = {}
         self._rules_changed: Callable[[], None] = lambda: None
         self._proof: Proof | None = None
-        self._has_proof = asyncio.Event()
-        self._has_proof.set()
+        self._has_proof = _set_event()
         self._all_written = asyncio.Event()
         """Set once all statuses have been written since the last proof."""
         self._missing_lists = 0
-        self._has_policies = asyncio.Event()
-        self._has_policies.set()
+        self._has_policies = _set_event()
         self._wake = asyncio.Event()
         self.progressed_at = time.monotonic()
         """When statuses were last computed or written, by the monotonic clock."""
