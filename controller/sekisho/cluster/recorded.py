@@ -14,7 +14,7 @@ from sekisho.cluster.owners import ObjectReference
 
 WRITE_SECONDS = (15.0, 120.0)
 """The shortest time between two writes of a series: at first, and at most; it doubles with each write."""
-_ENTRY_BYTES: Final = 250
+_ENTRY_BYTES: Final = 300
 _SERIES_BYTES: Final = 1000
 """Estimates of what an entry and a series take without the texts of the statement and of references."""
 

@@ -89,7 +89,7 @@ def test_entry_of_a_credential_helper_is_left_out() -> None:
         (b'{"auths": {"a.io": {"auth": "SECRET!"}}}', "the field auth of 'a.io' is not base64"),
         (b'{"auths": {"a.io": {"auth": "U0VDUkVU"}}}', "the field auth of 'a.io' is not base64 of USER:PASSWORD"),
         (b'{"auths": {}, "auths": {}}', "not a valid config.json"),
-        (b'{"auths":' * 8000, "nested too deeply"),
+        (b'{"auths":' * 8000, "nested too deeply|not a valid config.json"),  # Python 3.13 reads it to its end
         (b'{"auths": {}, "x": [' + b"[]," * 511 + b"[]]}", "more than 512 lists"),
         (b" " * (1 << 20) + b"{}", "larger than 1 MiB"),
         (config(**{f"{number}.io": {} for number in range(600)}), "more than 512 entries"),
