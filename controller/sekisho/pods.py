@@ -10,7 +10,7 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/p
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -31,10 +31,22 @@ class OwnerReference(Struct, frozen=True, gc=False, rename="camel"):
     controller: bool | None = None
 
 
-def can_exist(owner: OwnerReference) -> bool:
-    """Whether an object can have the names in a reference: the API server does not bound their lengths there."""
+def controller_of(references: Sequence[OwnerReference] | None) -> OwnerReference | None:
+    """The controller among an object's owner references; None where there is none."""
+    return next((owner for owner in references or () if owner.controller), None)
+
+
+def stored_controller_of(references: Sequence[OwnerReference] | None) -> OwnerReference | None:
+    """The controller among the owner references of an object as the API server has it.
+
+    None where there is none, where it is a Node, which is that of mirror pods, or where no object can have its names:
+    the API server does not bound their lengths in references.
+    """
+    owner = controller_of(references)
+    if owner is None or (owner.api_version, owner.kind) == ("v1", "Node"):
+        return None
     texts = (owner.api_version, owner.kind, owner.name, owner.uid)
-    return all(len(text) <= MAX_REFERENCE_LENGTH and text.isascii() for text in texts)
+    return owner if all(len(text) <= MAX_REFERENCE_LENGTH and text.isascii() for text in texts) else None
 
 
 class ObjectMeta(Struct, frozen=True, gc=False, rename="camel"):
@@ -575,7 +587,7 @@ def owner_names(pod: Pod) -> tuple[str, ...]:
     pod of a Job may come from a CronJob, so it has both names. A generated name that is not known yet ends in `…`.
     """
     meta = pod.metadata
-    owner = _controller(meta)
+    owner = controller_of(meta.owner_references)
     if owner is None or owner.kind == "Node":
         return (meta.name or f"{meta.generate_name or ''}…",)
     if owner.kind == "ReplicaSet":
@@ -584,10 +596,6 @@ def owner_names(pod: Pod) -> tuple[str, ...]:
     if owner.kind == "Job" and NAME_OF_CRON_JOB.search(owner.name):
         return owner.name, NAME_OF_CRON_JOB.sub("", owner.name)
     return (owner.name,)
-
-
-def _controller(meta: ObjectMeta) -> OwnerReference | None:
-    return next((owner for owner in meta.owner_references or () if owner.controller), None)
 
 
 def in_namespace(pod: Pod, namespace: str) -> Pod:
@@ -640,7 +648,7 @@ class WorkloadMeta(Struct, frozen=True, gc=False):
     @property
     def has_maker(self) -> bool:
         """Whether a Deployment or a CronJob made the object, and not a user."""
-        owner = _controller(self.metadata)
+        owner = controller_of(self.metadata.owner_references)
         return owner is not None and (owner.kind, self.kind) in _MADE
 
     @property
@@ -678,7 +686,7 @@ def pod_template(workload: Workload, group: str, kind: str) -> Pod | None:
 
 def made_by(template: Pod, kind: str, meta: ObjectMeta) -> Pod:
     """A pod template as the pod that the object with it creates; kind and meta are the object's."""
-    owner = _controller(meta) or OwnerReference(
+    owner = controller_of(meta.owner_references) or OwnerReference(
         kind=kind, name=meta.name or f"{meta.generate_name or ''}…", controller=True
     )
     return replace(template, metadata=replace(template.metadata, owner_references=[owner]))

@@ -70,7 +70,7 @@ def look_up(
             candidates.omitted,
             predicates,
             may_hide_vex=candidates.may_hide_vex,
-            large_scan=candidates.large_scan,
+            unread_scan_at=candidates.unread_scan_at,
         )
 
     return asyncio.run(facts())

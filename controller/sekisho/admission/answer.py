@@ -33,7 +33,7 @@ from sekisho.admission.verdict import Violation, denying, with_enforcement
 from sekisho.admission.waivers import Waived, waiver_lines
 from sekisho.controls import CONTROLS
 from sekisho.images.trust import Lookup, Trust
-from sekisho.pods import NAME_OF_CRON_JOB, POD_TEMPLATES, OwnerReference, Pod, TemplatePath
+from sekisho.pods import NAME_OF_CRON_JOB, POD_TEMPLATES, OwnerReference, Pod, TemplatePath, controller_of
 from sekisho.policies import Enforcement, PolicySet
 from sekisho.remembered import begin_trial, end_trial
 
@@ -351,7 +351,7 @@ def _as_users_write_them(review: Review, violations: tuple[Violation, ...]) -> t
 def written_at(review: Review) -> TemplatePath:
     """Where the pod template is in the object that the pod's user writes; empty where that is the pod itself."""
     if not review.is_pod:
-        owner = _controller(review.metadata.owner_references)
+        owner = controller_of(review.metadata.owner_references)
         is_of_cron_job = owner is not None and (review.kind.kind, owner.kind) == ("Job", "CronJob")
         return POD_TEMPLATES[("batch", "CronJob") if is_of_cron_job else (review.kind.group, review.kind.kind)]
     return written_by_owner(review.metadata.owner_references)
@@ -359,16 +359,12 @@ def written_at(review: Review) -> TemplatePath:
 
 def written_by_owner(references: Sequence[OwnerReference] | None) -> TemplatePath:
     """Where a pod's user writes its template, by the pod's owner references; empty where they write the pod itself."""
-    owner = _controller(references)
+    owner = controller_of(references)
     if owner is None or owner.kind not in _WRITTEN_AS_TEMPLATE:
         return ()
     # A pod shows no more of its Job than the name; Events are written after a look-up of the owner, and have its path.
     named_by_cron_job = owner.kind == "Job" and NAME_OF_CRON_JOB.search(owner.name)
     return POD_TEMPLATES[("batch", "CronJob")] if named_by_cron_job else ("spec", "template")
-
-
-def _controller(references: Sequence[OwnerReference] | None) -> OwnerReference | None:
-    return next((owner for owner in references or () if owner.controller), None)
 
 
 def _warnings(review: Review, evaluation: Evaluation) -> tuple[str, ...]:

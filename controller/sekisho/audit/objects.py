@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from sekisho.pods import ObjectMeta, OwnerReference, Pod, Workload, can_exist
+from sekisho.pods import ObjectMeta, Pod, Workload
 
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 """Phases of pods that never run again."""
@@ -139,9 +139,3 @@ def decode_workload(raw: bytes) -> StoredWorkload:
 def decode_link(raw: bytes) -> Link:
     """The metadata of an object, from its JSON. Raises msgspec.DecodeError."""
     return _link_decoder.decode(raw)
-
-
-def controller_of(meta: ObjectMeta) -> OwnerReference | None:
-    """The controller of an object; None where there is none that can exist, or a Node, of which mirror pods are."""
-    owner = next((owner for owner in meta.owner_references or () if owner.controller and can_exist(owner)), None)
-    return None if owner is None or owner.kind == "Node" else owner

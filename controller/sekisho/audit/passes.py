@@ -28,14 +28,13 @@ from sekisho.audit.objects import (
     Kind,
     Owner,
     StoredPod,
-    controller_of,
     creator_of,
     decode_link,
     decode_pod,
     decode_workload,
 )
 from sekisho.audit.promotion import Promotions
-from sekisho.pods import POD_TEMPLATES, OwnerReference, Pod, pod_template
+from sekisho.pods import POD_TEMPLATES, OwnerReference, Pod, pod_template, stored_controller_of
 from sekisho.policies import Enforcement, Plan, PolicySet
 
 MAX_LINKS: Final = 4
@@ -155,7 +154,7 @@ class Audit:
 
     def _add_link(self, raw: Raw) -> None:
         meta = decode_link(raw).metadata
-        above = controller_of(meta)
+        above = stored_controller_of(meta.owner_references)
         if above is not None:
             self._links[meta.uid] = above
 
@@ -189,7 +188,7 @@ class Audit:
             return
         _check_size(pod, raw)
         audited, owner = self._owner_of(pod, namespace)
-        controller = controller_of(pod.metadata)
+        controller = stored_controller_of(pod.metadata.owner_references)
         creator = creator_of(controller.api_version, controller.kind) if controller is not None else None
         running = _as_requested(pod)
         evaluation = self._evaluate(running, namespace, creator, Form.POD)
@@ -217,7 +216,7 @@ class Audit:
 
     def _owner_of(self, pod: StoredPod, namespace: str) -> tuple[OwnerAudit | None, Owner]:
         """The counts of the pod's owner, None if its template is not known; and the owner."""
-        reference = controller_of(pod.metadata)
+        reference = stored_controller_of(pod.metadata.owner_references)
         if reference is None:
             return None, Owner(namespace, "Pod", pod.metadata.name or "")
         for _ in range(MAX_LINKS):

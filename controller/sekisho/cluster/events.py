@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from sekisho.admission import Review
 from sekisho.cluster.names import MAX_SUBDOMAIN_LENGTH, derived_name, is_label
-from sekisho.cluster.owners import ObjectReference, controller_of
+from sekisho.cluster.owners import ObjectReference, controller_in
 from sekisho.findings import render_path
 from sekisho.pods import POD_TEMPLATES
 from sekisho.timestamps import micro_time
@@ -182,7 +182,7 @@ def occurrence_of(review: Review, content: Statement, observed: datetime) -> Occ
         name=name[:MAX_SUBDOMAIN_LENGTH],
         namespace=review.namespace,
     )
-    owner = controller_of(meta.owner_references, subject.namespace)
+    owner = controller_in(subject.namespace, meta.owner_references)
     return Occurrence(owner or subject, subject if is_named else owner, content, observed)
 
 

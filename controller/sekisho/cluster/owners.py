@@ -14,7 +14,7 @@ from msgspec import Struct
 from sekisho.cluster.api import METADATA, ApiClient, ApiError
 from sekisho.cluster.names import is_label, is_subdomain
 from sekisho.cluster.single_flight import SingleFlight
-from sekisho.pods import OwnerReference, can_exist
+from sekisho.pods import OwnerReference, stored_controller_of
 from sekisho.telemetry.rates import TokenBucket
 
 MAX_KEPT = 4096
@@ -49,14 +49,12 @@ class _Object(Struct, frozen=True):
 _decoder = msgspec.json.Decoder(_Object)
 
 
-def controller_of(references: list[OwnerReference] | None, namespace: str) -> ObjectReference | None:
-    """The controller among an object's owner references; None when there is none, none that can exist, or a Node (of a
-    mirror pod).
-    """
-    for owner in references or ():
-        if owner.controller and can_exist(owner) and (owner.api_version, owner.kind) != ("v1", "Node"):
-            return ObjectReference(owner.api_version, owner.kind, owner.name, namespace, owner.uid)
-    return None
+def controller_in(namespace: str, references: list[OwnerReference] | None) -> ObjectReference | None:
+    """The controller among the owner references of an object in a namespace; None as `stored_controller_of` says."""
+    owner = stored_controller_of(references)
+    if owner is None:
+        return None
+    return ObjectReference(owner.api_version, owner.kind, owner.name, namespace, owner.uid)
 
 
 class Owners:
@@ -108,7 +106,7 @@ class Owners:
             return None  # not cached: it may be created later
         except msgspec.DecodeError:
             return None
-        above = controller_of(meta.owner_references, owner.namespace) if owner.uid == meta.uid else None
+        above = controller_in(owner.namespace, meta.owner_references) if owner.uid == meta.uid else None
         self._known[owner] = above
         if len(self._known) > MAX_KEPT:
             self._known.popitem(last=False)

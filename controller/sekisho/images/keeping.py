@@ -28,7 +28,7 @@ from sekisho.images.vex import united as united_documents
 MAX_SIGNERS: Final = 64
 """Signatures of one attestation that are kept."""
 _MAX_VEX_BYTES: Final = 256 << 10
-_LARGE_SCAN: Final = (
+_UNREAD_SCAN: Final = (
     f"a newer one may be in an attestation of more than {MAX_PAYLOAD_BYTES:,} bytes, or in a list or a tag that cannot "
     "be read"
 )
@@ -40,7 +40,7 @@ def keep(
     attestations: Iterable[Attestation],
     *,
     may_hide_vex: bool,
-    large_scan: datetime | None = None,
+    unread_scan_at: datetime | None = None,
     named: Collection[str] = (),
 ) -> tuple[tuple[Attestation, ...], list[str]]:
     """The attestations that count, each once, and why others do not.
@@ -51,8 +51,8 @@ def keep(
     Statements of one kind, signer and time count as one that says what all of them say: which one is newer is unknown.
 
     may_hide_vex: whether a VEX document may be among what was not read. Then none counts: it may be the newest.
-    large_scan: when the newest scan that cannot be read may have been attached; None where there is none. An older scan
-        has a problem: the newest decides.
+    unread_scan_at: when the newest scan that cannot be read may have been attached; None where there is none. An older
+        scan has a problem: the newest decides.
     named: the authorities that rules for the image name. Their scans are kept before those of others.
     """
     scans: dict[Hashable, list[Attestation]] = defaultdict(list)
@@ -66,7 +66,7 @@ def keep(
             documents[one.vex.issued, signers].append(one)
         else:
             others[one.predicate_type, one.build, frozenset(one.values.items()), signers].append(one)
-    newest = [_unless_outdated(_newest_scan(scans_of_signer), large_scan) for scans_of_signer in scans.values()]
+    newest = [_unless_outdated(_newest_scan(scans_of_signer), unread_scan_at) for scans_of_signer in scans.values()]
     kept = _first(_ranked_scans(newest, named), MAX_SCANS, MAX_SCANS_BYTES)
     problems = [VEX_UNREAD] if may_hide_vex else []
     read_documents = () if may_hide_vex else documents.values()
@@ -118,11 +118,11 @@ def _newest_scan(scans_of_signer: Sequence[Attestation]) -> Attestation:
     return replace(_listed_first(newest), scan=united_scans([one.scan for one in newest if one.scan is not None]))
 
 
-def _unless_outdated(one: Attestation, large_scan: datetime | None) -> Attestation:
+def _unless_outdated(one: Attestation, unread_scan_at: datetime | None) -> Attestation:
     """A scan; with a problem where one that is not read may be newer."""
-    if one.scan is None or large_scan is None or one.scan.finished > large_scan:
+    if one.scan is None or unread_scan_at is None or one.scan.finished > unread_scan_at:
         return one
-    return replace(one, scan=Scan(one.scan.finished, one.scan.scanner, problem=_LARGE_SCAN))
+    return replace(one, scan=Scan(one.scan.finished, one.scan.scanner, problem=_UNREAD_SCAN))
 
 
 def _united_document(together: Sequence[Attestation]) -> Attestation:

@@ -89,7 +89,7 @@ class Verified(Struct, frozen=True, eq=False):
     omitted: the number of candidates that were found and not read.
     problems: why some could not be read, as clauses.
     may_hide_vex: whether a VEX document may be among those that were not read. Then none counts: it may be the newest.
-    large_scan: when the newest scan that is too large to be read may have been attached; None where there is none.
+    unread_scan_at: when the newest scan that cannot be read may have been attached; None where there is none.
     """
 
     repository: str
@@ -101,7 +101,7 @@ class Verified(Struct, frozen=True, eq=False):
     omitted: int = 0
     problems: tuple[str, ...] = ()
     may_hide_vex: bool = False
-    large_scan: datetime | None = None
+    unread_scan_at: datetime | None = None
 
 
 def verify_more(
@@ -111,12 +111,12 @@ def verify_more(
     problems: Sequence[str] = (),
     *,
     may_hide_vex: bool = False,
-    large_scan: datetime | None = None,
+    unread_scan_at: datetime | None = None,
 ) -> Verified:
     """What was read before, with further candidates.
 
     candidates: those past MAX_VERIFIED are left out.
-    omitted, problems, may_hide_vex, large_scan: of the sources that have the candidates, as in Verified.
+    omitted, problems, may_hide_vex, unread_scan_at: of the sources that have the candidates, as in Verified.
 
     Takes milliseconds for each candidate with a certificate, and the first one imports sigstore: call it in a thread
     where an authority is keyless.
@@ -128,7 +128,7 @@ def verify_more(
         omitted=verified.omitted + omitted + left_out,
         problems=(*verified.problems, *problems),
         may_hide_vex=verified.may_hide_vex or may_hide_vex or left_out > 0,
-        large_scan=max((one for one in (verified.large_scan, large_scan) if one is not None), default=None),
+        unread_scan_at=max((one for one in (verified.unread_scan_at, unread_scan_at) if one is not None), default=None),
     )
 
 
@@ -141,7 +141,7 @@ def facts_of(verified: Verified, now: datetime) -> ImageFacts:
     attestations, unkept = keep(
         attested,
         may_hide_vex=needs_vex and verified.may_hide_vex,
-        large_scan=verified.large_scan,
+        unread_scan_at=verified.unread_scan_at,
         named=verified.named,
     )
     untried |= unkept_scanners(attested, attestations)
@@ -175,11 +175,11 @@ def verify(
     predicates: Collection[str] = (),
     *,
     may_hide_vex: bool = False,
-    large_scan: datetime | None = None,
+    unread_scan_at: datetime | None = None,
 ) -> ImageFacts:
     """The facts about an image, from all of its candidates. Parameters are those of Verified and `verify_more`."""
     nothing = Verified(repository, digest, tuple(authorities), predicates)
-    more = verify_more(nothing, candidates, omitted, may_hide_vex=may_hide_vex, large_scan=large_scan)
+    more = verify_more(nothing, candidates, omitted, may_hide_vex=may_hide_vex, unread_scan_at=unread_scan_at)
     return facts_of(more, now)
 
 

@@ -168,7 +168,7 @@ def _remaining_bytes(sources: tuple[Candidates, ...]) -> int:
 def _unread(error: RegistryError, wanted: Wanted | None) -> Candidates:
     """What is known of a list that cannot be read: it has something, and why it cannot be read."""
     problems = (_unlisted(error)[:MAX_PROBLEM_LENGTH],)
-    return Candidates((), 1, problems, may_hide_vex=True, large_scan=unread_scan_of(wanted))
+    return Candidates((), 1, problems, may_hide_vex=True, unread_scan_at=unread_scan_of(wanted))
 
 
 def _unlisted(error: RegistryError) -> str:

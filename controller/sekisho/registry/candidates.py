@@ -55,7 +55,7 @@ class Candidates(Struct, frozen=True):
     omitted: how many more there are at least, which no one has looked at.
     problems: why some of what is listed could not be read, a clause each.
     may_hide_vex: whether a VEX document may be among those that were not read, by hints that nobody has signed.
-    large_scan: when the newest that may be a scan and was not read was attached, because it has more than
+    unread_scan_at: when the newest that may be a scan and was not read was attached, because it has more than
         MAX_PAYLOAD_BYTES or is in a list or a tag that cannot be read; by such hints; a distant future where it is not
         said; None where there is none.
     """
@@ -64,7 +64,7 @@ class Candidates(Struct, frozen=True):
     omitted: int = 0
     problems: tuple[str, ...] = ()
     may_hide_vex: bool = False
-    large_scan: datetime | None = None
+    unread_scan_at: datetime | None = None
 
 
 class Wanted(Struct, frozen=True, eq=False):
@@ -117,8 +117,8 @@ async def candidates_of_referrers(
     )
     unread = distinct[MAX_CANDIDATES:]
     may_hide_vex = referrers.omitted > 0 or any(may_be_vex(hint_of(descriptor)) for descriptor in (*unread, *failed))
-    unread_scan = None if referrers.is_whole else unread_scan_of(wanted)
-    listed = Candidates((), referrers.omitted + len(unread), problems, may_hide_vex, unread_scan)
+    unread_scan_at = None if referrers.is_whole else unread_scan_of(wanted)
+    listed = Candidates((), referrers.omitted + len(unread), problems, may_hide_vex, unread_scan_at)
     return joined(listed, await _read_layers(client, repository, attached, wanted, max_attestation_bytes))
 
 
@@ -148,8 +148,8 @@ async def candidates_of_tag(
         if error.failure is Failure.INVALID:
             is_attestation = suffix == "att"
             problem = str(error)[:MAX_PROBLEM_LENGTH]
-            unread_scan = unread_scan_of(wanted) if is_attestation else None
-            return Candidates((), 0, (problem,), may_hide_vex=is_attestation, large_scan=unread_scan)
+            unread_scan_at = unread_scan_of(wanted) if is_attestation else None
+            return Candidates((), 0, (problem,), may_hide_vex=is_attestation, unread_scan_at=unread_scan_at)
         raise
     if wanted is not None and not max_attestation_bytes:
         wanted = Wanted((), wanted.hold)
@@ -219,11 +219,11 @@ async def _read_layers(
     too_large = [
         f"an attestation has {layer.descriptor.size:,} bytes; the maximum is {MAX_PAYLOAD_BYTES:,}" for layer in large
     ]
-    large_scan = max((attached_at(layer.attached) for layer in large if may_be_scan(layer.hint)), default=None)
+    unread_scan_at = max((attached_at(layer.attached) for layer in large if may_be_scan(layer.hint)), default=None)
     omitted = [layer for one in attached for layer in one.omitted] + unread
     may_hide_vex = any(may_be_vex(layer.hint) for layer in (*omitted, *failed))
     said = (*too_large, *problems)[:MAX_PROBLEMS]
-    return Candidates(tuple(payloads), len(omitted), said, may_hide_vex, large_scan)
+    return Candidates(tuple(payloads), len(omitted), said, may_hide_vex, unread_scan_at)
 
 
 def _may_be_wanted(layer: _Layer, wanted: Wanted | None) -> bool:
@@ -293,7 +293,7 @@ def joined(*sources: Candidates, known: Candidates | None = None) -> Candidates:
         sum(source.omitted for source in sources),
         tuple(chain.from_iterable(source.problems for source in sources))[:MAX_PROBLEMS],
         any(source.may_hide_vex for source in sources),
-        max((source.large_scan for source in sources if source.large_scan is not None), default=None),
+        max((source.unread_scan_at for source in sources if source.unread_scan_at is not None), default=None),
     )
 
 

@@ -430,7 +430,7 @@ class EvidenceStore:
             attached.omitted,
             attached.problems,
             may_hide_vex=attached.may_hide_vex,
-            large_scan=attached.large_scan,
+            unread_scan_at=attached.unread_scan_at,
         )
         size = sum(len(candidate.payload) for candidate in attached.candidates)
         keys = sum(len(authority.keys) for authority in verified.authorities)

@@ -18,7 +18,7 @@ from sekisho.admission import (
     written_at,
 )
 from sekisho.cluster.events import Occurrence, Reason, Statement, occurrence_of, statement
-from sekisho.cluster.owners import controller_of
+from sekisho.cluster.owners import controller_in
 from sekisho.findings import FieldPath, render_path
 from sekisho.policies import Enforcement
 from sekisho.telemetry.logs import throttle
@@ -56,7 +56,7 @@ def log_denial(outcome: Outcome) -> None:
     if not logger.isEnabledFor(level) or not throttle.admits(logger.name):
         return
     review = outcome.review
-    owner = controller_of(review.metadata.owner_references, review.namespace or "")
+    owner = controller_in(review.namespace or "", review.metadata.owner_references)
     denied = denying(outcome.violations)
     logger.log(
         level,

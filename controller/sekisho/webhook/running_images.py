@@ -22,7 +22,7 @@ from sekisho.admission.template_paths import fixes_in_object
 from sekisho.admission.verdict import Violation
 from sekisho.cluster.events import Occurrence, Reason
 from sekisho.cluster.namespaces import Namespaces
-from sekisho.cluster.owners import ObjectReference, controller_of
+from sekisho.cluster.owners import ObjectReference, controller_in
 from sekisho.images import ImageError, Reference, parse
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, evidence_key
@@ -200,7 +200,7 @@ class RunningImages:
     def _is_known(self, pod: Pod, namespace: str, digests: Mapping[str, str]) -> bool:
         """Whether a pod of the same owner was judged that the rules on images cannot tell apart from this one."""
         meta, labels = pod.metadata, pod.metadata.labels or {}
-        owner = controller_of(meta.owner_references, namespace)
+        owner = controller_in(namespace, meta.owner_references)
         containers = tuple((ref.path[1], ref.container.name, ref.container.image) for ref in container_refs(pod.spec))
         volumes = tuple(volume.image.reference for volume in pod.spec.volumes or () if volume.image is not None)
         secrets = tuple(secret.name for secret in pod.spec.image_pull_secrets or ())
@@ -290,4 +290,4 @@ def _occurrence(pod: Pod, uid: str, denied: list[Violation], now: datetime) -> O
     message = f"running pods would be denied now: {denial_message(written)}"
     content = stated(above, Reason.IMAGE_NO_LONGER_TRUSTED, _AGE.sub("", message), written)
     subject = ObjectReference("v1", "Pod", pod.metadata.name or "", namespace, uid)
-    return Occurrence(controller_of(pod.metadata.owner_references, namespace) or subject, subject, content, now)
+    return Occurrence(controller_in(namespace, pod.metadata.owner_references) or subject, subject, content, now)

@@ -435,8 +435,8 @@ def test_no_vex_document_counts_until_those_by_a_new_authority_are_read() -> Non
 def test_scan_does_not_count_while_one_that_may_be_newer_is_too_large_to_be_read(age: timedelta) -> None:
     read = {SCAN_PREDICATE}
     attached, authorities = [scanned_by(finished=NOW - HOUR)], list(AUTHORITIES.values())
-    for large_scan, is_denied in ((NOW - HOUR + age, True), (NOW - HOUR - timedelta(seconds=1), False)):
-        verified = verify(REPOSITORY, IMAGE, attached, authorities, NOW, predicates=read, large_scan=large_scan)
+    for unread_scan_at, is_denied in ((NOW - HOUR + age, True), (NOW - HOUR - timedelta(seconds=1), False)):
+        verified = verify(REPOSITORY, IMAGE, attached, authorities, NOW, predicates=read, unread_scan_at=unread_scan_at)
         evaluation = judged(facts_of(shared(verified, NOW)))
         assert evaluation.is_denied is is_denied
         if is_denied:

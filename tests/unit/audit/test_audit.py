@@ -9,8 +9,7 @@ from msgspec import Raw
 
 from sekisho.admission import NO_OBJECTS, Context, Form, NamespaceObjects, denying, evaluate
 from sekisho.audit import Audit, Owner, Result, Surroundings, promotions_of
-from sekisho.audit.objects import controller_of
-from sekisho.pods import ObjectMeta, OwnerReference, Pod, Workload
+from sekisho.pods import OwnerReference, Pod, Workload, stored_controller_of
 from sekisho.policies import PolicySet
 from tests import strategies
 from tests.pods import container
@@ -267,4 +266,4 @@ def test_bare_pod_counts_as_it_is_judged(body: Json, spec: Json) -> None:
 @pytest.mark.parametrize(("length", "is_kept"), [(317, True), (318, False)])
 def test_owner_whose_names_no_object_can_have_is_passed_over(length: int, is_kept: bool) -> None:
     owner = OwnerReference("apps/v1", "Deployment", "x" * length, "u", controller=True)
-    assert (controller_of(ObjectMeta(owner_references=[owner])) is owner) is is_kept
+    assert (stored_controller_of([owner]) is owner) is is_kept

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from sekisho.cluster import owners as module
 from sekisho.cluster.api import ApiClient, ApiError
-from sekisho.cluster.owners import ObjectReference, Owners, controller_of
+from sekisho.cluster.owners import ObjectReference, Owners, controller_in
 from sekisho.pods import OwnerReference
 from tests.unit.cluster.collection_server import serving
 
@@ -142,6 +142,6 @@ def test_controller_is_the_reference_that_says_so() -> None:
     plain = OwnerReference("v1", "ConfigMap", "c", "1")
     node = OwnerReference("v1", "Node", "n", "2", True)
     owner = OwnerReference("apps/v1", "ReplicaSet", "r", "3", True)
-    assert controller_of([plain, owner], "ns") == ObjectReference("apps/v1", "ReplicaSet", "r", "ns", "3")
-    assert controller_of([plain, node], "ns") is None
-    assert controller_of(None, "ns") is None
+    assert controller_in("ns", [plain, owner]) == ObjectReference("apps/v1", "ReplicaSet", "r", "ns", "3")
+    assert controller_in("ns", [plain, node]) is None
+    assert controller_in("ns", None) is None

@@ -515,21 +515,21 @@ async def test_what_is_above_the_bound_may_be_a_scan_by_its_hints(
     registry.attach(image, b"o" * (LARGE + 1), predicate=predicate, created=created and "2026-11-01T00:00:00Z")
     registry.attach(image, b"x" * (LARGE + 1), predicate=predicate, created=created)
     registry.attach(image, b"x" * LARGE, predicate=SCAN, created="2026-11-03T00:00:00Z")
-    for needs, large_scan in ((wanted(SCAN, "https://spdx.dev/Document"), expected), (wanted(), None)):
+    for needs, unread_scan_at in ((wanted(SCAN, "https://spdx.dev/Document"), expected), (wanted(), None)):
         result = await find_candidates(client, registry.repository, image, needs)
-        assert result.large_scan == large_scan
+        assert result.unread_scan_at == unread_scan_at
 
 
 async def test_older_attestation_says_its_type_in_its_layer(
     registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_PAYLOAD_BYTES", LARGE)
-    for predicate, large_scan in ((SCAN, UNKNOWN), ("https://spdx.dev/Document", None)):
+    for predicate, unread_scan_at in ((SCAN, UNKNOWN), ("https://spdx.dev/Document", None)):
         image = registry.image(predicate)
         layer = (b"x" * (LARGE + 1), module.ENVELOPE, {"predicateType": predicate})
         registry.push(registry.manifest_of([layer]), f"{image.replace(':', '-')}.att")
         result = await find_candidates(client, registry.repository, image, wanted(SCAN))
-        assert result.large_scan == large_scan
+        assert result.unread_scan_at == unread_scan_at
 
 
 async def test_tag_with_many_layers_is_read(registry: Registry, client: RegistryClient) -> None:
@@ -562,8 +562,8 @@ async def test_newest_scan_is_unknown_where_a_place_cannot_be_read(
     registry.has_referrers = place != "fallback tag"
     path = f"manifests/{tag}" if place.endswith("tag") else f"referrers/{image}"
     registry.misbehave["GET", f"/v2/{NAME}/{path}"] = broken
-    for needs, large_scan in ((wanted(SCAN), UNKNOWN), (wanted("https://spdx.dev/Document"), None)):
-        assert (await find_candidates(client, registry.repository, image, needs)).large_scan == large_scan
+    for needs, unread_scan_at in ((wanted(SCAN), UNKNOWN), (wanted("https://spdx.dev/Document"), None)):
+        assert (await find_candidates(client, registry.repository, image, needs)).unread_scan_at == unread_scan_at
 
 
 async def test_newest_attestations_are_read_first(
