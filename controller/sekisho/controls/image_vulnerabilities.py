@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from sekisho.controls.control import ParameterError
 from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName
 from sekisho.findings import count_as_findings, words
+from sekisho.images.keeping import UNREAD_SCAN
 from sekisho.images.reported import ID_PATTERN, Scanner, Severity
 from sekisho.images.scans import SEVERITIES, Ids, Scan, Vulnerability, is_future
 from sekisho.images.trivy_reports import NO_PACKAGES, NO_SYSTEM_PACKAGES, UNLISTED
@@ -27,6 +28,7 @@ _RECOGNIZABLE: Final = "use a base image whose packages Trivy recognizes, or hav
 _PROBLEM_FIXES: Final = {
     NO_PACKAGES: _RECOGNIZABLE,
     NO_SYSTEM_PACKAGES: _RECOGNIZABLE,
+    UNREAD_SCAN: "scan and attest it again, or remove what sekisho verify IMAGE says cannot be read",
     UNLISTED: f"scan it by trivy image --list-all-pkgs, and if that lists none, {_RECOGNIZABLE}",
 }
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}

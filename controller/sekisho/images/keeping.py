@@ -28,7 +28,7 @@ from sekisho.images.vex import united as united_documents
 MAX_SIGNERS: Final = 64
 """Signatures of one attestation that are kept."""
 _MAX_VEX_BYTES: Final = 256 << 10
-_UNREAD_SCAN: Final = (
+UNREAD_SCAN: Final = (
     f"a newer one may be in an attestation of more than {MAX_PAYLOAD_BYTES:,} bytes, or in a list or a tag that cannot "
     "be read"
 )
@@ -122,7 +122,7 @@ def _unless_outdated(one: Attestation, unread_scan_at: datetime | None) -> Attes
     """A scan; with a problem where one that is not read may be newer."""
     if one.scan is None or unread_scan_at is None or one.scan.finished > unread_scan_at:
         return one
-    return replace(one, scan=Scan(one.scan.finished, one.scan.scanner, problem=_UNREAD_SCAN))
+    return replace(one, scan=Scan(one.scan.finished, one.scan.scanner, problem=UNREAD_SCAN))
 
 
 def _united_document(together: Sequence[Attestation]) -> Attestation:

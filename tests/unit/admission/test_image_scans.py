@@ -443,7 +443,8 @@ def test_scan_does_not_count_while_one_that_may_be_newer_is_too_large_to_be_read
             assert (
                 f"which has no valid scan; that of {rfc3339(NOW - HOUR)} does not count: a newer one may be in an "
                 "attestation of more than 16,777,216 bytes, or in a list or a tag that cannot be read (allowed: "
-                "scanned by scanner in the last 7d). Fix: run trivy image"
+                "scanned by scanner in the last 7d). Fix: scan and attest it again, or remove what sekisho verify "
+                "IMAGE says cannot be read."
             ) in message(evaluation)
 
 
