@@ -78,7 +78,7 @@ def _root(path: FieldPath, about: ContainerRef | None, pod_user: int | None) -> 
 
     The image's user is often root, and the kubelet then starts nothing where runAsNonRoot is true.
     """
-    fix = "set a user id above 0, here or in the image"
+    fix = "set an id above 0, here or only in the image"
     change: Change | None = None
     if pod_user:
         fix, change = "remove it: the pod's user applies then", remove(path)

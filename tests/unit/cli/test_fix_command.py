@@ -144,7 +144,7 @@ def test_user_0_is_removed_only_where_the_pods_user_applies_then() -> None:
     pod = restricted_pod(container(securityContext={"runAsUser": 0}))
     result = sekisho("fix", "--all", "--standard", "restricted", "-", text=write_document(pod))
     assert (result.exit_code, documents(result.stdout)) == (1, [pod])
-    assert "set a user id above 0, here or in the image. [runAsUser" in result.stderr
+    assert "set an id above 0, here or only in the image. [runAsUser" in result.stderr
     pod["spec"]["securityContext"]["runAsUser"] = 1000
     result = sekisho("fix", "--all", "--standard", "restricted", "-", text=write_document(pod))
     assert result.exit_code == 0, result.stderr

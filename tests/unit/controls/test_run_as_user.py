@@ -62,12 +62,12 @@ def test_a_containers_user_0_is_removed_only_where_the_pods_user_applies_then(wh
     assert (finding.fix, finding.change) == ("remove it: the pod's user applies then", remove(finding.path))
     # Without the field the image's user would apply, which may be root.
     (finding,) = at_level("runAsUser", with_container_in(where, security(runAsUser=0)))
-    assert (finding.fix, finding.change) == ("set a user id above 0, here or in the image", None)
+    assert (finding.fix, finding.change) == ("set an id above 0, here or only in the image", None)
 
 
 def test_a_person_decides_which_user_a_pod_runs_as() -> None:
     (finding,) = at_level("runAsUser", pod_context(runAsUser=0))
-    assert (finding.fix, finding.change) == ("set a user id above 0, here or in the image", None)
+    assert (finding.fix, finding.change) == ("set an id above 0, here or only in the image", None)
 
 
 PARAMETER_TWINS: list[ParameterTwin] = [
