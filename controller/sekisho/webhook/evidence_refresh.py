@@ -21,7 +21,7 @@ from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.lease import LeaderLease, LeaseLost, Timing
 from sekisho.cluster.pages import pages
 from sekisho.webhook.evidence import LOOKUP_SECONDS
-from sekisho.webhook.running_images import Judged, RunningImages, ToLookUp, families
+from sekisho.webhook.running_images import Basis, RunningImages, ToLookUp, families
 from sekisho.webhook.shared_evidence import SharedEvidence
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class EvidenceRefresh:
 
     namespace, identity: of the Lease, and of this replica, unique among them.
     clock: the time that facts age by.
-    judged: what pods are judged by.
+    basis: what pods are judged by.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class EvidenceRefresh:
         identity: str,
         sharing: SharedEvidence,
         clock: Callable[[], datetime],
-        judged: Judged,
+        basis: Basis,
     ) -> None:
         self._api = api
         self._lease = LeaderLease(api, namespace, LEASE, identity, TIMING)
         self._sharing = sharing
         self._clock = clock
-        self._judged = judged
+        self._basis = basis
         self._counts: Mapping[tuple[str, ...], float] = {}
         self._judged_at: float | None = None
         self._seconds = 0.0
@@ -98,7 +98,7 @@ class EvidenceRefresh:
 
     async def keep_up(self) -> NoReturn:
         """Refresh and judge, until cancelled."""
-        await self._judged.namespaces.wait_listed()
+        await self._basis.namespaces.wait_listed()
         while True:
             seconds, before = PASS_SECONDS, self._rules()
             try:
@@ -121,8 +121,8 @@ class EvidenceRefresh:
 
     def _rules(self) -> tuple[object, ...]:
         """What pods are judged by; each change makes new objects."""
-        policies = self._judged.policies()
-        return policies, self._judged.authorities(policies)
+        policies = self._basis.policies()
+        return policies, self._basis.authorities(policies)
 
     async def refresh(self) -> None:
         """Look up each image that runs and whose facts are missing or old, a few at the same time, and judge all pods.
@@ -141,7 +141,7 @@ class EvidenceRefresh:
                 running = await self._running()
         counts = await asyncio.to_thread(running.counts)
         for occurrence in running.occurrences:
-            self._judged.record(occurrence)
+            self._basis.record(occurrence)
         if running.left_out:
             logger.warning("%d owners of images that are no longer trusted get no Event", running.left_out)
         if running.unjudged:
@@ -151,13 +151,13 @@ class EvidenceRefresh:
     async def _look_up(self, images: Iterator[ToLookUp]) -> None:
         """Look up one image after the other."""
         for image in images:
-            self._judged.evidence.start([image.reference], "", image.pull_secrets)
-            await self._judged.evidence.settled([image.reference], LOOKUP_SECONDS, image.pull_secrets)
+            self._basis.evidence.start([image.reference], "", image.pull_secrets)
+            await self._basis.evidence.settled([image.reference], LOOKUP_SECONDS, image.pull_secrets)
 
     async def _running(self) -> RunningImages:
         """All running pods, judged in a thread, so that reviews are answered meanwhile."""
         now = self._clock()
-        running = RunningImages(self._judged, now, now - RECENT)
+        running = RunningImages(self._basis, now, now - RECENT)
         try:
             async for page in pages(self._api, PODS, _RUNNING):
                 began = time.monotonic()

@@ -48,7 +48,7 @@ _AGE: Final = re.compile(r" \d+ (?:minutes|hours|days) ago(?:,(?= at ))?")
 """In what a rule says about a scan. Without it, the Event of the next pass is the same one."""
 
 
-class Judged(Struct, frozen=True, eq=False):
+class Basis(Struct, frozen=True, eq=False):
     """What running pods are judged by.
 
     policies: the set in effect.
@@ -99,12 +99,12 @@ class RunningImages:
     older_than: images whose shared facts are from an earlier time must be looked up again.
     """
 
-    def __init__(self, judged: Judged, now: datetime, older_than: datetime) -> None:
-        self._judged = judged
+    def __init__(self, basis: Basis, now: datetime, older_than: datetime) -> None:
+        self._basis = basis
         self._now = now
         self._older_than = older_than
-        self._policies = judged.policies()
-        self._authorities = judged.authorities(self._policies)
+        self._policies = basis.policies()
+        self._authorities = basis.authorities(self._policies)
         self._known: set[int] = set()
         self._old: set[str] = set()
         self._images: dict[tuple[tuple[str, ...], str], set[int]] = {}
@@ -159,13 +159,13 @@ class RunningImages:
     def _judge(self, raw: Raw) -> None:
         pod, meta = _decoder.decode(raw), _head_decoder.decode(raw).metadata
         namespace = pod.metadata.namespace or ""
-        secrets = pull_secrets_of_pod(namespace, pod.spec) if self._judged.uses_pod_secrets else None
+        secrets = pull_secrets_of_pod(namespace, pod.spec) if self._basis.uses_pod_secrets else None
         for reference in references_of(pod):
             self._look_up_if_old(reference, secrets, namespace)
-        labels = self._judged.namespaces.known(namespace) if self._policies.needs_labels else None
+        labels = self._basis.namespaces.known(namespace) if self._policies.needs_labels else None
         if labels is None and self._policies.needs_labels:
             return  # a new namespace
-        if namespace in self._judged.exempt or meta.deletion_timestamp is not None:
+        if namespace in self._basis.exempt or meta.deletion_timestamp is not None:
             return
         plan = self._policies.plan(namespace, labels, pod)
         steps = [step for step in plan.steps if step.control == CONTROL]
@@ -194,7 +194,7 @@ class RunningImages:
 
     def _trust(self, secrets: PodPullSecrets | None) -> Trust:
         policies = self._policies
-        view = self._judged.evidence.view(pull_secrets=secrets)
+        view = self._basis.evidence.view(pull_secrets=secrets)
         return Trust(self._authorities, view, self._now, {}, policies.registries, policies.predicates)
 
     def _is_known(self, pod: Pod, namespace: str, digests: Mapping[str, str]) -> bool:
@@ -214,7 +214,7 @@ class RunningImages:
     def _look_up_if_old(self, reference: Reference, secrets: PodPullSecrets | None, namespace: str) -> None:
         """Have facts renewed, once for all pods: they count for each."""
         key = evidence_key(reference) or ""
-        looked_up = self._judged.looked_up(key)
+        looked_up = self._basis.looked_up(key)
         if looked_up is not None and looked_up < self._older_than and key not in self._old:
             self._old.add(key)
             self._look_up(reference, secrets, namespace)

@@ -29,7 +29,7 @@ from sekisho.webhook.image_verification import ImageVerification
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecretReader, PodPullSecrets, pull_secrets_of
 from sekisho.webhook.policies import Enforced
-from sekisho.webhook.running_images import Judged
+from sekisho.webhook.running_images import Basis
 from sekisho.webhook.shared_evidence import SharedEvidence
 from sekisho.webhook.tags import Tags
 
@@ -63,7 +63,7 @@ def verification_of(
     verification = ImageVerification(authorities, evidence, Tags(client, client_with), clock, secrets_of)
     dependencies = _upkeep(evidence, client, authorities, objects, enforced, clock)
     if api is not None and sharing is not None and namespaces is not None:
-        judged = Judged(
+        basis = Basis(
             lambda: enforced.policies,
             authorities.of,
             evidence,
@@ -73,7 +73,7 @@ def verification_of(
             options.pod_pull_secrets,
             record,
         )
-        refresh = EvidenceRefresh(api, options.namespace, options.replica, sharing, clock, judged)
+        refresh = EvidenceRefresh(api, options.namespace, options.replica, sharing, clock, basis)
         dependencies += _sharing_dependencies(sharing, refresh)
     return verification, dependencies
 

@@ -26,7 +26,7 @@ from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.evidence_refresh import EvidenceRefresh
 from sekisho.webhook.image_needs import Needs
 from sekisho.webhook.policies import Enforced
-from sekisho.webhook.running_images import Judged
+from sekisho.webhook.running_images import Basis
 from sekisho.webhook.shared_evidence import SharedEvidence
 from tests.unit.cluster.collection_server import CollectionServer
 from tests.unit.cluster.collection_server import serving as serving_api
@@ -124,7 +124,7 @@ async def site() -> AsyncIterator[Site]:
         )
         sharing = SharedEvidence(api, RELEASE, lambda: site.now, evidence.offer)
         namespaces = Reflector(api, NAMESPACES, decode_labels)
-        judged = Judged(
+        basis = Basis(
             lambda: site.enforced.policies,
             lambda policies: site.authorities,
             evidence,
@@ -134,7 +134,7 @@ async def site() -> AsyncIterator[Site]:
             uses_pod_secrets=False,
             record=site.occurrences.append,
         )
-        site.refresh = EvidenceRefresh(api, RELEASE, "one", sharing, lambda: site.now, judged)
+        site.refresh = EvidenceRefresh(api, RELEASE, "one", sharing, lambda: site.now, basis)
         async with running(sharing.reflector.run(), namespaces.run()):
             yield site
             await evidence.close()
