@@ -55,7 +55,7 @@ def judge_scans(
     """Why the newest scan of some scanner does not pass; None if all do. VEX documents are among the attestations."""
     scans = [attestation.scan for attestation in attestations if attestation.scan is not None]
     documents = [attestation.vex for attestation in attestations if attestation.vex is not None]
-    count_as_findings(sum(len(one.excluded) + len(one.affecting) for one in documents) // _LETTERS_OF_A_FINDING)
+    count_as_findings(sum(len(vex.excluded) + len(vex.affecting) for vex in documents) // _LETTERS_OF_A_FINDING)
     exclusions = exclusions_of(documents, now)
     for scanner in requirement.scanners:
         newest, by = _newest(scans, scanner), f"{words(names)}{f' with {scanner}' if scanner else ''}"

@@ -372,9 +372,10 @@ def _problem_of_vex(facts: ImageFacts, documents: Sequence[Attestation]) -> str:
     """Why VEX documents exclude nothing; of several reasons the first; empty where there is none."""
     if VEX_UNREAD in facts.problems:
         return VEX_UNREAD
-    for one in documents:
-        if one.vex is not None and one.vex.problem:
-            return f"the VEX document of {rfc3339(one.vex.issued)} and older ones exclude nothing: {one.vex.problem}"
+    for document in documents:
+        vex = document.vex
+        if vex is not None and vex.problem:
+            return f"the VEX document of {rfc3339(vex.issued)} and older ones exclude nothing: {vex.problem}"
     return ""
 
 

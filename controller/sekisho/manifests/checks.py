@@ -235,7 +235,7 @@ class Checker:
         return replace(checked, violations=tuple(remaining), ignored=tuple(ignored))
 
     def _unused(self, comments: Sequence[IgnoreComment], checked: Sequence[Checked]) -> Iterator[Problem]:
-        used = {ignored.comment.location for one in checked for ignored in one.ignored}
+        used = {ignored.comment.location for item in checked for ignored in item.ignored}
         for comment in comments:
             if not self._heeds_comments:
                 yield Problem(comment.location, "the comment has no effect: --no-ignore-comments is set")

@@ -62,10 +62,10 @@ def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixe
         texts.append((written, _item_text(fixed[-1], piece, is_json=is_json)))
     return Fixed(
         with_pieces(source.text, texts),
-        tuple(checked for one in fixed for checked in one.unfixed),
-        tuple(problem for one in fixed for problem in one.problems),
-        tuple(changed for one in fixed for changed in one.changed),
-        tuple(location for one in fixed for location in one.rewritten),
+        tuple(checked for document in fixed for checked in document.unfixed),
+        tuple(problem for document in fixed for problem in document.problems),
+        tuple(changed for document in fixed for changed in document.changed),
+        tuple(location for document in fixed for location in document.rewritten),
     )
 
 
@@ -141,8 +141,8 @@ class _Fixer:
 
     def _again(self, judged: JudgedObject) -> JudgedObject:
         """The object with the same template, after a change."""
-        changed = (one for one in self.checker.read(judged.manifest) if isinstance(one, JudgedObject))
-        return next((one for one in changed if one.pod_path == judged.pod_path), judged)
+        changed = (candidate for candidate in self.checker.read(judged.manifest) if isinstance(candidate, JudgedObject))
+        return next((candidate for candidate in changed if candidate.pod_path == judged.pod_path), judged)
 
     def _defaults(self, judged: JudgedObject) -> list[Change]:
         operations = self.checker.evaluate(judged).filled.operations

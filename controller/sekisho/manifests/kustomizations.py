@@ -89,8 +89,12 @@ class Built(Struct, frozen=True):
 def roots_of(kustomizations: Iterable[Kustomization]) -> list[Kustomization]:
     """The kustomizations that no other one uses, and that can be built."""
     read = tuple(kustomizations)
-    used = {path for one in read for path in one.resources}
-    return [one for one in read if not one.is_component and Path(os.path.normpath(one.file.parent)) not in used]
+    used = {path for kustomization in read for path in kustomization.resources}
+    return [
+        kustomization
+        for kustomization in read
+        if not kustomization.is_component and Path(os.path.normpath(kustomization.file.parent)) not in used
+    ]
 
 
 def built_by(root: Kustomization) -> Built:
@@ -113,8 +117,8 @@ def built_by(root: Kustomization) -> Built:
 def patches_of(kustomizations: Iterable[Kustomization]) -> frozenset[Path]:
     """The files that are patches of a kustomization, and resources of none."""
     read = tuple(kustomizations)
-    resources = {path for one in read for path in one.resources}
-    return frozenset(path for one in read for path in one.patches if path not in resources)
+    resources = {path for kustomization in read for path in kustomization.resources}
+    return frozenset(path for kustomization in read for path in kustomization.patches if path not in resources)
 
 
 def _patches(written: _Written) -> Iterator[str]:

@@ -171,7 +171,7 @@ def write_policies(migrated: Sequence[Migrated]) -> str:
     """The policies as YAML documents, each below its comment."""
     if not migrated:
         return "# No namespace requires more than privileged: there is nothing to write.\n"
-    return "---\n".join(f"{one.comment}{write_document(one.policy)}" for one in migrated)
+    return "---\n".join(f"{item.comment}{write_document(item.policy)}" for item in migrated)
 
 
 def _requirements(levels: WrittenLevels) -> frozenset[_Requirement]:

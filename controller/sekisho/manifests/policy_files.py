@@ -15,9 +15,9 @@ def own_manifests(source: Source) -> Iterator[Manifest]:
     """The objects of Sekisho's kinds in a text, also those in Lists."""
     for document in documents_of(source):
         if not isinstance(document, Problem):
-            for one in manifests_of(document, source.inherited):
-                if isinstance(one, Manifest) and one.group == GROUP:
-                    yield one
+            for manifest in manifests_of(document, source.inherited):
+                if isinstance(manifest, Manifest) and manifest.group == GROUP:
+                    yield manifest
 
 
 def with_source(text: str, source: Source, edited: str) -> str:
@@ -25,7 +25,7 @@ def with_source(text: str, source: Source, edited: str) -> str:
     if source.text.startswith("---") and not edited.startswith("---"):
         edited = f"---\n{edited}"
     sources = sources_of(text, source.file)
-    return with_pieces(text, ((one.text, edited if one == source else one.text) for one in sources))
+    return with_pieces(text, ((part.text, edited if part == source else part.text) for part in sources))
 
 
 def with_enforcement(text: str, file: str, title: str, enforcement: Enforcement) -> Edited:

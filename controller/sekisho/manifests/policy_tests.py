@@ -96,7 +96,7 @@ def run_tests(folder: Path) -> list[Case]:
     names = [str(file.relative_to(folder)) for file, _ in by_verdict] + [_title(pod) for pod in wanted.pods]
     tester = _Tester(policies, wanted.namespace, wanted.now)
     expectations = [
-        *(tester.verdict(*one) for one in by_verdict),
+        *(tester.verdict(*expectation) for expectation in by_verdict),
         *(tester.findings(folder, pod) for pod in wanted.pods),
     ]
     return [Case(str(folder), name, *lines) for name, lines in zip(names, expectations, strict=True)]
@@ -116,23 +116,23 @@ class _Tester:
         """What is expected of a file in pods/good or pods/bad, and what is so."""
         checks = self._check(file)
         unjudged = [str(problem) for problem in checks.problems]
-        denied = [one for one in checks.checked if one.is_denied]
+        denied = [item for item in checks.checked if item.is_denied]
         if not denied and _is_left_out(checks):
             return (), (), NOT_VERIFIED
         if kind == "bad":
             return ("denied",), ("denied",) if denied or unjudged else ("admitted",), ""
-        lines = [f"{one.title}: {line}" for one in denied for line in _lines(one) if line.startswith("denied")]
+        lines = [f"{item.title}: {line}" for item in denied for line in _lines(item) if line.startswith("denied")]
         return ("admitted",), (*unjudged, *lines) or ("admitted",), ""
 
     def findings(self, folder: Path, pod: _Pod) -> _Result:
         """What tests.yaml expects of a file or an object in it, and what is so."""
         checks = self._check(folder / pod.file)
-        checked = [one for one in checks.checked if pod.name in (None, one.name)]
+        checked = [item for item in checks.checked if pod.name in (None, item.name)]
         if not checked:
             raise PolicyError(Problem(str(folder / pod.file), f"holds no pod or workload {pod.name}"))
         wanted = ((Enforcement.DENY, pod.deny), (Enforcement.WARN, pod.warn), (Enforcement.AUDIT, pod.audit))
         expected = {f"{_VERDICTS[enforcement]}: {name}" for enforcement, names in wanted for name in names}
-        actual = {line for one in checked for line in _lines(one)} | {str(problem) for problem in checks.problems}
+        actual = {line for item in checked for line in _lines(item)} | {str(problem) for problem in checks.problems}
         if _is_left_out(checks):
             return (), (), NOT_VERIFIED
         return tuple(sorted(expected)), tuple(sorted(actual)), ""
@@ -145,7 +145,7 @@ class _Tester:
         namespaces = Namespaces(labels, objects=objects_in(sources.texts, self._namespace))
         checker = Checker(self._policies, namespaces, self._namespace, self._now, heeds_comments=False)
         results = [checker.check(source) for source in sources.texts]
-        checked = tuple(one for result in results for one in result.checked)
+        checked = tuple(item for result in results for item in result.checked)
         problems = tuple(problem for result in results for problem in result.problems)
         if not checked and not problems:
             raise PolicyError(Problem(str(file), "holds no pod and no workload"))
@@ -154,7 +154,7 @@ class _Tester:
 
 def _is_left_out(checks: Checks) -> bool:
     """Whether rules were left out that need a registry."""
-    return any(NOT_VERIFIED in one.not_judged for one in checks.checked)
+    return any(NOT_VERIFIED in item.not_judged for item in checks.checked)
 
 
 def _lines(checked: Checked) -> list[str]:

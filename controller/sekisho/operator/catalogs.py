@@ -123,7 +123,7 @@ def unreported(record: Record, now: datetime) -> Iterator[Ending]:
         near = {_mark(one): one for one in catalog.ends[first:following]}
         first = following
         reported = _reported(notices.get(days), near)
-        entries = tuple(one for mark, one in near.items() if mark not in reported)
+        entries = tuple(ending for mark, ending in near.items() if mark not in reported)
         if entries:
             yield Ending(days, today.date() + timedelta(days=days), entries, "".join(near))
 

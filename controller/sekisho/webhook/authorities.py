@@ -114,4 +114,4 @@ def _are_same(written: Mapping[str, CompiledAuthority], before: Mapping[str, Com
     """Whether the authorities are the same objects, which are compiled again only when they change."""
     if written is before:
         return True
-    return len(written) == len(before) and all(before.get(name) is one for name, one in written.items())
+    return len(written) == len(before) and all(before.get(name) is authority for name, authority in written.items())

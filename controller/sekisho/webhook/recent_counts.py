@@ -67,7 +67,9 @@ class RecentCounts:
         if outcome.review.dry_run:
             return
         present = self._present()
-        distinct = {(id(one.policies), one.enforcement): one.policies for one in outcome.violations}
+        distinct = {
+            (id(violation.policies), violation.enforcement): violation.policies for violation in outcome.violations
+        }
         if len(distinct) > 1:
             for enforcement in {enforcement for _, enforcement in distinct}:
                 present.add(enforcement, policies_of(with_enforcement(outcome.violations, enforcement)))
