@@ -26,6 +26,8 @@ class Context(Struct, frozen=True, gc=False):
     trust: what rules on signatures are judged from. With None this installation does not verify images: anything that
         needs it is denied, but a manifest gets a note that they were not judged.
     max_findings: violations past which a caller would rather judge the pod elsewhere; MAX_FINDINGS for no such limit.
+    values_later: what begins a value of a template or manifest that is known when a pod is created, and not judged
+        before; empty for none.
     """
 
     policies: PolicySet
@@ -36,3 +38,4 @@ class Context(Struct, frozen=True, gc=False):
     check_time: CheckTime | None = None
     trust: Trust | None = None
     max_findings: int = MAX_FINDINGS
+    values_later: str = ""

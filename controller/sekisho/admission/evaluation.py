@@ -124,7 +124,7 @@ def evaluate(
     if violations:
         violations = _with_origins(violations, pod, origins)
         if form is not _POD:
-            violations, not_judged, notes = without_placeholders(violations, pod, annotations)
+            violations, not_judged, notes = without_placeholders(violations, pod, annotations, context.values_later)
     if workload and (own := judge_workload(workload, old_workload, plan.template_steps, context.check_time)):
         violations = _in_order((*violations, *own))
     violations, waived = apply_waivers(violations, pod, context) if violations else (violations, ())
@@ -196,7 +196,9 @@ def _with_evidence(
         return evaluation
     not_judged, notes = _NO_VIOLATIONS, _NO_NOTES
     if form is not _POD:
-        by_evidence, not_judged, notes = without_placeholders(by_evidence, evaluation.pod, annotations)
+        by_evidence, not_judged, notes = without_placeholders(
+            by_evidence, evaluation.pod, annotations, context.values_later
+        )
     by_evidence, waived = apply_waivers(by_evidence, evaluation.pod, context)
     lookups = dict.fromkeys(violation.lookup for violation in by_evidence if violation.lookup is not None)
     if form is _TEMPLATE:

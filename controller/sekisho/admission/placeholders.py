@@ -1,4 +1,4 @@
-"""Images in templates that something else replaces when the pod is created: they are judged on the pod only."""
+"""Images and other values that are set when the pod is created: they are judged on the pod only."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,32 +32,52 @@ class _Trigger(Struct, frozen=True, rename="camel"):
 
 
 def without_placeholders(
-    violations: Sequence[Violation], pod: Pod, annotations: Mapping[str, str] | None
+    violations: Sequence[Violation], pod: Pod, annotations: Mapping[str, str] | None, later: str = ""
 ) -> tuple[list[Violation], tuple[Violation, ...], tuple[str, ...]]:
-    """The violations without those about images that are replaced later, these, and a note for each such container.
+    """The violations without those about values that are set later, these, and a note for each value or container.
 
     pod: the pod of a template or manifest.
     annotations: those of the workload; None for none.
+    later: what begins a value of any field that is known when a pod is created; empty for none.
     """
+    known_later = tuple(violation for violation in violations if later and _is_later(violation, later))
+    known = [violation for violation in violations if violation not in known_later] if known_later else violations
+    remaining, replaced, notes = _without_replaced(known, pod, annotations)
+    return remaining, known_later + replaced, (*dict.fromkeys(map(_later_value, known_later)), *notes)
+
+
+def _without_replaced(
+    violations: Sequence[Violation], pod: Pod, annotations: Mapping[str, str] | None
+) -> tuple[list[Violation], tuple[Violation, ...], tuple[str, ...]]:
     if not any(violation.finding.control == IMAGES.name for violation in violations):
         return list(violations), (), ()
     replaced_by = dict(_replaced_images(pod, annotations or {}))
-    kept: list[Violation] = []
-    left_out: list[Violation] = []
+    remaining: list[Violation] = []
+    replaced: list[Violation] = []
     containers: dict[str, None] = {}
     for violation in violations:
         container = violation.finding.container
         if violation.finding.control == IMAGES.name and container in replaced_by:
-            left_out.append(violation)
+            replaced.append(violation)
             containers[container] = None
         else:
-            kept.append(violation)
+            remaining.append(violation)
     notes = (
         f'the image of container "{name}" is a placeholder that {replaced_by[name]} replaces; it is judged when a pod '
         "is created"
         for name in containers
     )
-    return kept, tuple(left_out), tuple(notes)
+    return remaining, tuple(replaced), tuple(notes)
+
+
+def _is_later(violation: Violation, later: str) -> bool:
+    return isinstance(violation.finding.raw_value, str) and later in violation.finding.raw_value
+
+
+def _later_value(violation: Violation) -> str:
+    finding = violation.finding
+    name = finding.path[-1]
+    return f"the {name} of {finding.subject} is {finding.value} until a pod is created, and judged then"
 
 
 def _replaced_images(pod: Pod, annotations: Mapping[str, str]) -> Iterator[tuple[str, str]]:

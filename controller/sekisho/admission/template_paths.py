@@ -7,6 +7,7 @@ from typing import Final
 from msgspec.structs import fields, replace
 
 from sekisho.admission.verdict import Violation
+from sekisho.custom_kinds import Part, can_be_changed
 from sekisho.findings import NAMESPACE, WORKLOAD, Change, FieldPath, Finding, render_path
 from sekisho.pods import PodSpec
 
@@ -15,6 +16,8 @@ _POD_FIELD: Final = re.compile(
     r"|metadata\.(?:annotations|labels))\b(?![-/:])"
 )
 """Where a text names a field by its path from the pod's root; a fix also holds values, such as images."""
+_FIELD_OR_ENTRY: Final = re.compile(rf"{_POD_FIELD.pattern}(?:\[[0-9]+\])?")
+"""With the index of an entry, where the field is a list."""
 
 
 def finding_in_object(finding: Finding, template_path: FieldPath, written: FieldPath = ()) -> Finding:
@@ -32,6 +35,34 @@ def finding_in_object(finding: Finding, template_path: FieldPath, written: Field
         change = Change(change.operation, template_path + change.path, change.value)
     fix = _fix(finding.fix, written or template_path)
     return replace(finding, path=template_path + finding.path, fix=fix, change=change)
+
+
+def finding_in_parts(finding: Finding, pod: Part) -> Finding:
+    """The finding on a pod with the paths that the user writes, in its fix too.
+
+    pod: as the object makes it, from a template or from parts.
+    """
+    if pod.is_in_one_place or finding.path[0] == WORKLOAD or finding.path == NAMESPACE:
+        return finding_in_object(finding, pod.place)
+    change, container = finding.change, finding.path[:3]
+    if change is not None:
+        place = _place(change.path, pod, container)
+        change = Change(change.operation, place, change.value) if can_be_changed(place) else None
+    fix = finding.fix
+    if names_field(fix):
+        fix = _FIELD_OR_ENTRY.sub(lambda field: render_path(_place(_parsed(field[0]), pod, container)), fix)
+    return replace(finding, path=pod.place_of(finding.path), fix=fix, change=change)
+
+
+def _parsed(field: str) -> FieldPath:
+    return tuple(int(part) if part.isdigit() else part for part in re.findall(r"\w+", field))
+
+
+def _place(path: FieldPath, pod: Part, container: FieldPath) -> FieldPath:
+    """Where a field of the pod is written. Where the object has no field for the pod, each container has its own."""
+    place = pod.place_of(path)
+    is_of_all = path[:2] == ("spec", "securityContext") and not can_be_changed(place)
+    return (*pod.place_of(container), *path[1:]) if is_of_all and len(container) == 3 else place
 
 
 def _in_workload(change: Change) -> Change:

@@ -1,5 +1,6 @@
 """Manifests, offline: reading them, checking them as the webhooks would, explaining and fixing them."""
 
+from sekisho.custom_kinds import PodKinds
 from sekisho.manifests.baseline import (
     Baseline,
     baseline_of,
@@ -12,7 +13,7 @@ from sekisho.manifests.explanations import ControlResult, Explanation, explain
 from sekisho.manifests.fixes import Fixed, fix_source
 from sekisho.manifests.namespace_objects import objects_in
 from sekisho.manifests.namespaces import Namespaces, labels_in, policies_reading_labels, read_namespace_labels
-from sekisho.manifests.objects import JudgedObject, Manifest, PodKinds, judged_objects, read_objects, unjudged
+from sekisho.manifests.objects import JudgedObject, Manifest, judged_objects, read_objects, unjudged
 from sekisho.manifests.policy_loading import load_policies, parse_policies, read_policies
 from sekisho.manifests.sources import Sources, read_sources, sources_of
 from sekisho.manifests.texts import Source

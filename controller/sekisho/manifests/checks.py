@@ -8,14 +8,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.admission import Context, Evaluation, Form, UnjudgedError, Violation, Waived, denying, evaluate
-from sekisho.admission.template_paths import violations_in_object
-from sekisho.custom_kinds import CUSTOM_KINDS
+from sekisho.admission.template_paths import finding_in_parts
+from sekisho.custom_kinds import CUSTOM_KINDS, PodKinds
 from sekisho.documents import Problem
 from sekisho.findings import Finding
 from sekisho.images.trust import Lookup, Trust
 from sekisho.manifests.ignore_comments import IgnoreComment, ignore_comments
 from sekisho.manifests.namespaces import NOT_JUDGED, Namespaces
-from sekisho.manifests.objects import JudgedObject, Manifest, PodKinds, judged_objects, read_objects, unjudged
+from sekisho.manifests.objects import JudgedObject, Manifest, judged_objects, read_objects, unjudged
 from sekisho.manifests.passed_over import MAY_HAVE_PODS, PassedOver
 from sekisho.manifests.texts import Source
 from sekisho.manifests.unknown_kinds import unknown_workload
@@ -143,13 +143,21 @@ def _with_pods_of(checked: Checked, other: Checked) -> Checked:
     """The verdict on an object with several templates, from those on two of them."""
     return replace(
         checked,
-        violations=checked.violations + other.violations,
+        violations=checked.violations + tuple(_others(checked, other)),
         notes=tuple(dict.fromkeys(checked.notes + other.notes)),
         waived=checked.waived + other.waived,
         not_judged=tuple(dict.fromkeys(checked.not_judged + other.not_judged)),
         lookups=checked.lookups + other.lookups,
         ignored=checked.ignored + other.ignored,
     )
+
+
+def _others(checked: Checked, other: Checked) -> Iterator[Located]:
+    """The violations on a further pod, without those of fields that all pods of the object share."""
+    known = {(one.finding.control, one.finding.path, one.violation.policies) for one in checked.violations}
+    for one in other.violations:
+        if (one.finding.control, one.finding.path, one.violation.policies) not in known:
+            yield one
 
 
 class Checker:
@@ -261,6 +269,7 @@ class Checker:
             clock=lambda: self._now,
             objects=self._namespaces.objects(judged.namespace),
             trust=self._trust,
+            values_later=judged.made.values_later,
         )
         return evaluate(
             judged.pod, context, form=Form.MANIFEST, workload=judged.workload, annotations=judged.annotations
@@ -272,9 +281,12 @@ class Checker:
         manifest = judged.manifest
         document = manifest.document
         line, column = document.position(manifest.at)
-        located = tuple(
-            Located(violation, *document.position(manifest.at + violation.finding.path))
-            for violation in violations_in_object(evaluation.violations, judged.pod_path)
+        violations = [
+            replace(violation, finding=finding_in_parts(violation.finding, judged.made.pod))
+            for violation in evaluation.violations
+        ]
+        located = (
+            Located(violation, *document.position(manifest.at + violation.finding.path)) for violation in violations
         )
         return Checked(
             document.file,
@@ -283,10 +295,10 @@ class Checker:
             manifest.kind,
             judged.namespace,
             judged.name,
-            located,
+            tuple(located),
             evaluation.plan.notes,
             evaluation.waived,
-            evaluation.notes,
+            (*evaluation.notes, *judged.made.left_out),
             evaluation.lookups,
         )
 

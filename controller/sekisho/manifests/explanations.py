@@ -8,7 +8,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.admission import Context, Evaluation, Form, Violation, Waived, evaluate
-from sekisho.admission.template_paths import finding_in_object
+from sekisho.admission.template_paths import finding_in_parts
+from sekisho.documents import parse_path
 from sekisho.findings import render_path
 from sekisho.manifests.namespaces import NOT_JUDGED, Namespaces
 from sekisho.manifests.objects import JudgedObject
@@ -68,7 +69,14 @@ def explain(
     Controls check the pod after the defaults of all policies are applied.
     """
     labels, objects = namespaces.labels(judged.namespace), namespaces.objects(judged.namespace)
-    context = Context(PolicySet.of(policies), judged.namespace, labels, clock=lambda: now, objects=objects)
+    context = Context(
+        PolicySet.of(policies),
+        judged.namespace,
+        labels,
+        clock=lambda: now,
+        objects=objects,
+        values_later=judged.made.values_later,
+    )
     evaluation = evaluate(
         judged.pod or Pod(), context, form=Form.MANIFEST, workload=judged.workload, annotations=judged.annotations
     )
@@ -102,12 +110,15 @@ def _explanation(
 
 def _defaults(evaluation: Evaluation, judged: JudgedObject) -> dict[str, tuple[str, ...]]:
     """The paths of the fields that each policy sets, from the manifest's root; for an image, also what it becomes."""
-    above = f"{render_path(judged.pod_path)}." if judged.pod_path else ""
     images = _images(evaluation.pod) if evaluation.filled.fields else {}
-    return {
-        policy: tuple(f"{above}{field} to {images[field]}" if field in images else above + field for field in filled)
-        for policy, filled in evaluation.filled.fields
-    }
+    pod = judged.made.pod
+    above = f"{render_path(pod.place)}." if pod.place else ""
+
+    def written(field: str) -> str:
+        where = above + field if pod.is_in_one_place else render_path(pod.place_of(parse_path(field)))
+        return f"{where} to {images[field]}" if field in images else where
+
+    return {policy: tuple(map(written, filled)) for policy, filled in evaluation.filled.fields}
 
 
 def _images(pod: Pod) -> dict[str, str | None]:
@@ -136,7 +147,7 @@ def _controls(policy: CompiledPolicy, evaluation: Evaluation, judged: JudgedObje
                 replace(
                     violation,
                     policies=(policy.name,),
-                    finding=finding_in_object(violation.finding, judged.pod_path),
+                    finding=finding_in_parts(violation.finding, judged.made.pod),
                 )
                 for violation in evaluation.violations
                 if policy.name in violation.policies
@@ -144,7 +155,7 @@ def _controls(policy: CompiledPolicy, evaluation: Evaluation, judged: JudgedObje
                 and (violation.finding.is_of_workload or violation.enforcement == rule.enforcement)
             ),
             tuple(
-                replace(waived, finding=finding_in_object(waived.finding, judged.pod_path))
+                replace(waived, finding=finding_in_parts(waived.finding, judged.made.pod))
                 for waived in evaluation.waived
                 if waived.policy == policy.name
                 and waived.finding.control == rule.control

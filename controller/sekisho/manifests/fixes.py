@@ -1,7 +1,7 @@
 """Fixing manifests: applying the defaults of the mutating webhook, and the smallest change for each finding."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from sekisho.admission import Addition, UnjudgedError
 from sekisho.admission.patch import ANNOTATION
+from sekisho.custom_kinds import Part, can_be_changed
 from sekisho.documents import Document, Path, Problem, split_list, with_pieces, with_values
 from sekisho.findings import Change, ChangeOperation, append, set_to
 from sekisho.manifests.checks import Checked, Checker
@@ -142,13 +143,15 @@ class _Fixer:
     def _again(self, judged: JudgedObject) -> JudgedObject:
         """The object with the same template, after a change."""
         changed = (candidate for candidate in self.checker.read(judged.manifest) if isinstance(candidate, JudgedObject))
-        return next((candidate for candidate in changed if candidate.pod_path == judged.pod_path), judged)
+        return next((candidate for candidate in changed if candidate.made.pod.place == judged.made.pod.place), judged)
 
     def _defaults(self, judged: JudgedObject) -> list[Change]:
         operations = self.checker.evaluate(judged).filled.operations
         # Removals only concern fields that the API server added, and a manifest does not have those.
         additions = (operation for operation in operations if isinstance(operation, Addition))
-        return [_change(operation, judged.pod_path) for operation in additions if not _is_record(operation)]
+        pod = judged.made.pod
+        changes = [_change(operation, pod) for operation in additions if not _is_record(operation)]
+        return [change for change in changes if can_be_changed(change.path)]
 
     def _changes(self, judged: JudgedObject) -> list[Change]:
         changes = (located.finding.change for located in self._judge(judged).violations)
@@ -174,13 +177,22 @@ def _is_record(operation: Addition) -> bool:
     return parts == at or (parts == at[:2] and operation.value.keys() == {ANNOTATION})
 
 
-def _change(operation: Addition, pod_path: Path) -> Change:
+def _change(operation: Addition, pod: Part) -> Change:
     """The change of the object that contains the pod which an operation of a JSON patch on the pod stands for."""
-    parts = [part.replace("~1", "/").replace("~0", "~") for part in operation.path[1:].split("/")]
+    written = [part.replace("~1", "/").replace("~0", "~") for part in operation.path[1:].split("/")]
+    parts = tuple(_with_indices(pod.value, written))
     if parts[-1] == "-":
-        return append((*pod_path, *parts[:-1]), [operation.value])
+        return append(pod.place_of(parts[:-1]), [operation.value])
     value = operation.value
-    return set_to((*pod_path, *parts), dict(value) if isinstance(value, dict) else value)
+    return set_to(pod.place_of(parts), dict(value) if isinstance(value, dict) else value)
+
+
+def _with_indices(value: Any, written: Sequence[str]) -> Iterator[str | int]:
+    """The parts of a JSON pointer, with numbers where the value has lists."""
+    for part in written:
+        is_index = isinstance(value, list) and part.isdigit()
+        yield int(part) if is_index else part
+        value = value[int(part)] if is_index else value.get(part) if isinstance(value, dict) else None
 
 
 def _set(root: Any, change: Change) -> None:

@@ -1,6 +1,6 @@
 """From texts to Kubernetes objects, and to the pod that an object is or makes."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from sekisho.admission.bounds import pod_excess, unknown_containers, workload_excess
 from sekisho.admission.wire import POD_SPEC_KEYS
-from sekisho.custom_kinds import CUSTOM_KINDS, TemplatePattern, templates_at
+from sekisho.custom_kinds import CUSTOM_KINDS, MadePod, Part, PartError, Places, PodKinds, pods_made_by
 from sekisho.documents import Document, DocumentError, Path, Problem, parse_path, problem_of, read_documents
 from sekisho.findings import render_path
 from sekisho.manifests.nulls import with_volume_sources, without_nulls
@@ -18,8 +18,6 @@ from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, TemplatePath, Workload,
 
 T = TypeVar("T", bound=Pod)
 _POD = ("", "Pod")
-PodKinds = Mapping[tuple[str, str], tuple[TemplatePattern, ...]]
-"""Where kinds that are not Kubernetes' own have their pod templates, by group and kind."""
 
 
 class Manifest(Struct, frozen=True):
@@ -47,6 +45,7 @@ class JudgedObject(Struct, frozen=True):
     """An object that is a pod or makes pods, typed.
 
     pod: None for a workload without a template.
+    made: where the fields of the pod are written in the object, and what is left out of it.
     annotations: those of the object with the template; None for none, and for a pod.
     workload: the object itself, None for a pod.
     """
@@ -55,7 +54,7 @@ class JudgedObject(Struct, frozen=True):
     namespace: str
     name: str
     pod: Pod | None
-    pod_path: Path
+    made: MadePod
     annotations: dict[str, str] | None = None
     workload: WorkloadMeta | None = None
 
@@ -151,15 +150,17 @@ def judged_objects(manifest: Manifest, namespace: str, kinds: PodKinds = CUSTOM_
     namespace: the namespace of objects that set none.
     kinds: those of others that have pod templates.
     """
-    patterns = kinds.get((manifest.group, manifest.kind))
     if manifest.pod_path is not None:
         return [_kubernetes_object(manifest, manifest.pod_path, namespace)]
-    if patterns is None:
+    try:
+        pods = pods_made_by(manifest.value, manifest.group, manifest.kind, kinds)
+    except PartError as error:
+        return [_misfit(manifest, error, Part(None, Places(error.path)))]
+    except RecursionError as error:
+        return [_misfit(manifest, error)]
+    if pods is None:
         return []
-    templates = [template for pattern in patterns for template in templates_at(manifest.value, pattern)]
-    if not templates:
-        return [_without_template(manifest, namespace)]
-    return [_custom_object(manifest, path, template, namespace) for path, template in templates]
+    return [_custom_object(manifest, pod, namespace) for pod in pods] or [_without_template(manifest, namespace)]
 
 
 def _kubernetes_object(manifest: Manifest, path: TemplatePath, namespace: str) -> JudgedObject | Problem:
@@ -169,11 +170,16 @@ def _kubernetes_object(manifest: Manifest, path: TemplatePath, namespace: str) -
         return _misfit(manifest, error)
     meta = workload.metadata
     pod = pod_template(workload, manifest.served_group, manifest.kind) if path else workload
-    return _bounded(manifest, path, meta, pod, namespace, WorkloadMeta(manifest.kind, meta) if path else None)
+    own = WorkloadMeta(manifest.kind, meta) if path else None
+    template: Any = manifest.value
+    for part in path:
+        template = (template or {}).get(part)
+    return _bounded(manifest, MadePod(Part(template, Places(path))), meta, pod, namespace, own)
 
 
-def _custom_object(manifest: Manifest, path: Path, template: Any, namespace: str) -> JudgedObject | Problem:
-    """The object with the template at a path. A template without a spec would be judged as an empty pod."""
+def _custom_object(manifest: Manifest, made: MadePod, namespace: str) -> JudgedObject | Problem:
+    """The object with one of its pods. A template without a spec would be judged as an empty pod."""
+    template, path = made.pod.value, made.pod.place
     if not isinstance(template, dict) or not isinstance(template.get("spec"), dict):
         return Problem(
             manifest.document.location(manifest.at + path), f"{render_path(path)} is not a template: it has no spec"
@@ -182,8 +188,8 @@ def _custom_object(manifest: Manifest, path: Path, template: Any, namespace: str
         meta = _meta(manifest)
         pod = _typed(template, (), Pod)
     except (msgspec.ValidationError, RecursionError) as error:
-        return _misfit(manifest, error, path)
-    return _bounded(manifest, path, meta, made_by(pod, manifest.kind, meta), namespace, None)
+        return _misfit(manifest, error, made.pod)
+    return _bounded(manifest, made, meta, made_by(pod, manifest.kind, meta), namespace, None)
 
 
 def _without_template(manifest: Manifest, namespace: str) -> JudgedObject | Problem:
@@ -191,7 +197,7 @@ def _without_template(manifest: Manifest, namespace: str) -> JudgedObject | Prob
         meta = _meta(manifest)
     except (msgspec.ValidationError, RecursionError) as error:
         return _misfit(manifest, error)
-    return _bounded(manifest, (), meta, None, namespace, None)
+    return _bounded(manifest, MadePod(Part({}, Places(()))), meta, None, namespace, None)
 
 
 def _meta(manifest: Manifest) -> ObjectMeta:
@@ -203,16 +209,16 @@ class _Described(Struct, frozen=True):
 
 
 def _bounded(
-    manifest: Manifest, path: Path, meta: ObjectMeta, pod: Pod | None, namespace: str, own: WorkloadMeta | None
+    manifest: Manifest, made: MadePod, meta: ObjectMeta, pod: Pod | None, namespace: str, own: WorkloadMeta | None
 ) -> JudgedObject | Problem:
     """The object, or why its pods are denied without being judged."""
     excess = (pod_excess(pod) if pod is not None else "") or (workload_excess(own) if own is not None else "")
-    excess = excess or ("" if pod is None else _unknown_containers(manifest, path))
+    excess = excess or ("" if pod is None else unknown_containers_of(made.pod))
     if excess:
         return unjudged(manifest, excess)
     name = meta.name or meta.generate_name or ""
-    annotations = meta.annotations if path else None
-    return JudgedObject(manifest, meta.namespace or namespace, name, pod, path, annotations, own)
+    annotations = meta.annotations if made.pod.place else None
+    return JudgedObject(manifest, meta.namespace or namespace, name, pod, made, annotations, own)
 
 
 def unjudged(manifest: Manifest, reason: str) -> Problem:
@@ -220,15 +226,13 @@ def unjudged(manifest: Manifest, reason: str) -> Problem:
     return Problem(manifest.document.location(manifest.at), f"cannot be judged, so its pods are denied: {reason}")
 
 
-def _unknown_containers(manifest: Manifest, pod_path: Path) -> str:
+def unknown_containers_of(pod: Part) -> str:
     """Why the pod is denied that may have containers in a list that nothing here knows; empty where it has none."""
-    spec: Any = manifest.value
-    for part in (*pod_path, "spec"):
-        spec = (spec[part] if isinstance(part, int) else spec.get(part)) or {}
+    spec = (pod.value or {}).get("spec") or {}
     for key, value in spec.items():
         entries = value if key not in POD_SPEC_KEYS and isinstance(value, list) else []
         if any(isinstance(entry, dict) and "image" in entry for entry in entries):
-            return unknown_containers(render_path((*pod_path, "spec", key)))
+            return unknown_containers(render_path(pod.place_of(("spec", key))))
     return ""
 
 
@@ -244,8 +248,9 @@ def _typed(value: dict[str, Any], path: TemplatePath, kind: type[T]) -> T:
         return msgspec.convert(without, kind)
 
 
-def _misfit(manifest: Manifest, error: Exception, at: Path = ()) -> Problem:
-    """The problem of an object with a field of the wrong type; `at` is the path of what was read."""
+def _misfit(manifest: Manifest, error: Exception, of: Part | None = None) -> Problem:
+    """The problem of an object with a field of the wrong type; `of` is what was read, None for the whole object."""
     problem = problem_of(error)
-    path = at + parse_path(problem.where)
+    path = parse_path(problem.where)
+    path = path if of is None else of.place_of(path)
     return Problem(manifest.document.location(manifest.at + path), str(Problem(render_path(path), problem.message)))

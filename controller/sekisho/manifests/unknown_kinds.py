@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sekisho.custom_kinds import CUSTOM_KINDS
+from sekisho.custom_kinds import COMPOSED_KINDS, CUSTOM_KINDS
 from sekisho.documents import Path, Problem
 from sekisho.findings import render_path
 from sekisho.manifests.objects import Manifest
@@ -32,6 +32,10 @@ _WITHOUT_PODS: Final = {
 """The kinds without pods in the groups of Kubernetes' own workloads; any other kind there is misspelt."""
 
 
+_KNOWN: Final = (*POD_TEMPLATES, *CUSTOM_KINDS, *COMPOSED_KINDS)
+"""Groups and kinds whose pods are judged."""
+
+
 def unknown_workload(manifest: Manifest) -> Iterator[Problem]:
     """A note on an object of an unknown kind that may have pods, at most one.
 
@@ -42,7 +46,7 @@ def unknown_workload(manifest: Manifest) -> Iterator[Problem]:
     without_pods = _WITHOUT_PODS.get(group)
     if path is None and (without_pods is None or kind in without_pods):
         return
-    groups = [known for known, known_kind in (*POD_TEMPLATES, *CUSTOM_KINDS) if known_kind == kind]
+    groups = [known for known, known_kind in _KNOWN if known_kind == kind]
     hint = f"; did you mean {kind} of {groups[0]}?" if groups else did_you_mean(kind, _kinds_of(group))
     location = manifest.document.location(manifest.at)
     unchecked = f", so {render_path(path)} was not checked" if path is not None else ""
@@ -51,7 +55,7 @@ def unknown_workload(manifest: Manifest) -> Iterator[Problem]:
 
 
 def _kinds_of(group: str) -> list[str]:
-    own = [kind for known, kind in (*POD_TEMPLATES, *CUSTOM_KINDS, ("", "Pod")) if known == group]
+    own = [kind for known, kind in (*_KNOWN, ("", "Pod")) if known == group]
     return [*own, *_WITHOUT_PODS.get(group, ())]
 
 

@@ -69,10 +69,10 @@ def test_a_misspelt_kind_without_containers_is_reported_too(kind: str, meant: st
 
 
 PIECES = [
-    "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec: {templates: [{name: a, container: {image: x}}]}\n",
-    "apiVersion: tekton.dev/v1\nkind: Task\nspec: {steps: [{name: a, image: x}]}\n",
-    "apiVersion: tekton.dev/v1\nkind: TaskRun\nspec: {taskSpec: {steps: [{name: a, image: x}]}}\n",
-    "apiVersion: argoproj.io/v1alpha1\nkind: CronWorkflow\nspec: {workflowSpec: {templates: [{script: {image: x}}]}}\n",
+    "apiVersion: example.com/v1alpha1\nkind: Flow\nspec: {templates: [{name: a, container: {image: x}}]}\n",
+    "apiVersion: example.com/v1\nkind: Step\nspec: {steps: [{name: a, image: x}]}\n",
+    "apiVersion: example.com/v1\nkind: StepRun\nspec: {taskSpec: {steps: [{name: a, image: x}]}}\n",
+    "apiVersion: example.com/v1alpha1\nkind: CronFlow\nspec: {workflowSpec: {templates: [{script: {image: x}}]}}\n",
 ]
 
 

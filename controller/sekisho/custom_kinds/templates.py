@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from sekisho.findings import FieldPath
+
 ANY_MEMBER: Final = "*"
 """In a path: each item of a list, or each value of a map."""
 TemplatePattern = tuple[str, ...]
-PathInObject = tuple[str | int, ...]
 _TEMPLATE: Final = (("spec", "template"),)
 
 
@@ -60,15 +61,15 @@ CUSTOM_KINDS: Final[Mapping[tuple[str, str], tuple[TemplatePattern, ...]]] = {
 """The paths of the pod templates of other kinds, by group and kind; any version of the group has the same."""
 
 
-def templates_at(value: Any, pattern: TemplatePattern) -> Iterator[tuple[PathInObject, Any]]:
+def templates_at(value: Any, pattern: TemplatePattern) -> Iterator[tuple[FieldPath, Any]]:
     """What an object has at a pattern, with its path; nothing where it has no field of that path, or null."""
-    values: list[tuple[PathInObject, Any]] = [((), value)]
+    values: list[tuple[FieldPath, Any]] = [((), value)]
     for part in pattern:
         values = [below for path, above in values for below in _below(path, above, part)]
     return ((path, template) for path, template in values if template is not None)
 
 
-def _below(path: PathInObject, value: Any, part: str) -> Iterator[tuple[PathInObject, Any]]:
+def _below(path: FieldPath, value: Any, part: str) -> Iterator[tuple[FieldPath, Any]]:
     if isinstance(value, dict) and part == ANY_MEMBER:
         yield from (((*path, key), member) for key, member in value.items())
     elif isinstance(value, list) and part == ANY_MEMBER:
