@@ -38,7 +38,7 @@ more that may apply to a namespace, a plan is computed in a thread, which takes 
 def needs_no_planning(review: Review, policies: PolicySet, labels: Mapping[str, str] | None) -> bool:
     """Whether what applies to a pod is known, or so little to select and plan that all others can wait for it."""
     namespace = review.namespace or ""
-    if _has_many_exemptions(review, policies) and not policies.knows_exemptions(namespace):
+    if _has_many_exemptions(review.containers, policies) and not policies.knows_exemptions(namespace):
         return False
     if (
         policies.namespace_cost > _MAX_PATTERNS  # seldom, and quick to know
@@ -60,12 +60,12 @@ def is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[str
 
     size: that of its body.
     """
-    namespace = review.namespace or ""
-    if _has_many_exemptions(review, policies):
+    namespace, containers = review.namespace or "", review.containers
+    if _has_many_exemptions(containers, policies):
         exemptions, images = policies.exemptions_in(namespace)
-        if exemptions + review.containers * images > _MAX_EXEMPTIONS:
+        if exemptions + containers * images > _MAX_EXEMPTIONS:
             return False
-    has_few_containers = len(policies) <= _MAX_FEW_POLICIES and review.containers <= _MAX_FEW_CONTAINERS
+    has_few_containers = len(policies) <= _MAX_FEW_POLICIES and containers <= _MAX_FEW_CONTAINERS
     if has_few_containers and size <= _MAX_TINY_BYTES:
         return True
     begin_trial()
@@ -75,7 +75,7 @@ def is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[str
         end_trial(keep=False)
     if size * plan.cost > MAX_SMALL_PRODUCT or _resources(review) > _MAX_RESOURCES:
         return False
-    return has_few_containers or review.containers * plan.cost <= MAX_SMALL_WORK
+    return has_few_containers or containers * plan.cost <= MAX_SMALL_WORK
 
 
 def _resources(review: Review) -> int:
@@ -86,6 +86,6 @@ def _resources(review: Review) -> int:
     return sum(len(amounts.requests or ()) + len(amounts.limits or ()) for amounts in resources)
 
 
-def _has_many_exemptions(review: Review, policies: PolicySet) -> bool:
+def _has_many_exemptions(containers: int, policies: PolicySet) -> bool:
     """Whether all waivers together have more than a denied pod may be compared with in a quick review."""
-    return policies.exemptions + review.containers * policies.exempt_images > _MAX_EXEMPTIONS
+    return policies.exemptions + containers * policies.exempt_images > _MAX_EXEMPTIONS
