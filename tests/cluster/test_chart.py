@@ -480,6 +480,8 @@ PERMISSIONS = [
     ("controller", True, ("create", "pods", PROOF)),
     ("controller", False, ("create", "pods", CLUSTER)),
     ("controller", True, ("create", "podpolicies.sekisho.dev", PROOF)),
+    ("controller", True, ("create", "events.events.k8s.io", CLUSTER)),
+    ("controller", False, ("patch", "events.events.k8s.io", CLUSTER)),
     ("controller", False, ("create", "podpolicies.sekisho.dev", CLUSTER)),
     ("controller", False, ("delete", "podpolicies.sekisho.dev", PROOF)),
     ("controller", False, ("patch", "imageauthorities.sekisho.dev", CLUSTER)),

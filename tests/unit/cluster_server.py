@@ -26,6 +26,8 @@ class ClusterServer:
         """How many lists of pods are expired when their second page is requested."""
         self.requests: list[str] = []
         """The lists that were requested, page by page."""
+        self.created: list[Json] = []
+        """The objects that were created, at paths without a status."""
         self._watchers: list[asyncio.Queue[bytes]] = []
 
     def put(self, path: str, objects: Iterable[Json]) -> None:
@@ -53,6 +55,13 @@ class ClusterServer:
         meta = {"continue": str(start + PAGE), "remainingItemCount": remaining} if remaining > 0 else {}
         return web.json_response({"metadata": meta, "items": items[start : start + PAGE]})
 
+    async def create(self, request: web.Request) -> web.Response:
+        status = self.statuses.get(request.path)
+        if status is not None:
+            return _failure(status)
+        self.created.append(await request.json())
+        return web.json_response(self.created[-1], status=201)
+
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         events: asyncio.Queue[bytes] = asyncio.Queue()
         self._watchers.append(events)
@@ -66,6 +75,7 @@ class ClusterServer:
         """Serve, and give a kubeconfig."""
         application = web.Application()
         application.router.add_get("/{path:.*}", self.handle)
+        application.router.add_post("/{path:.*}", self.create)
         runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -6,6 +6,7 @@ the pod is made from, as the API server creates a pod from it and after defaults
 judged as if it were created again as it is.
 """
 
+from sekisho.audit.broken_defaults import BrokenDefault
 from sekisho.audit.counts import Impact, OwnerAudit, Result, examples
 from sekisho.audit.objects import LINKS, PODS, TEMPLATES, Kind, Owner
 from sekisho.audit.passes import Audit, Surroundings
@@ -16,6 +17,7 @@ __all__ = [
     "PODS",
     "TEMPLATES",
     "Audit",
+    "BrokenDefault",
     "Impact",
     "Kind",
     "Owner",

@@ -6,6 +6,7 @@ from heapq import nsmallest
 from msgspec import Struct, field
 
 from sekisho.admission import Violation
+from sekisho.audit.broken_defaults import BrokenDefault
 from sekisho.audit.objects import Owner
 from sekisho.policies.status import MAX_EXAMPLES
 
@@ -88,6 +89,7 @@ class Result(Struct, frozen=True):
     violating, denied, denied_now: how many of them, as for one owner.
     owners: those with a violating pod, or whose pods would be denied, the ones with most of the latter first.
     policies: by title; those that apply to no pod and deny no template are left out.
+    broken: the defaults that keep containers from running; of a namespace with very many, the first ones.
     unjudged: pods and templates that could not be judged, because they or those of their namespace take too long, or
         after an error.
     has_unverified: whether rules on images were not judged that need evidence from registries.
@@ -99,6 +101,7 @@ class Result(Struct, frozen=True):
     denied_now: int
     owners: tuple[OwnerAudit, ...]
     policies: Mapping[str, Impact]
+    broken: tuple[BrokenDefault, ...] = ()
     unjudged: int = 0
     has_unverified: bool = False
 

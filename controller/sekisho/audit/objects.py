@@ -93,8 +93,54 @@ class _Meta(ObjectMeta, frozen=True, gc=False, rename="camel"):
     deletion_timestamp: str | None = None
 
 
-class _PodStatus(Struct, frozen=True, gc=False):
+class _Waiting(Struct, frozen=True, gc=False):
+    reason: str = ""
+    message: str = ""
+
+
+class _Terminated(Struct, frozen=True, gc=False, rename="camel"):
+    reason: str = ""
+    message: str = ""
+    exit_code: int = 0
+
+
+class ContainerState(Struct, frozen=True, gc=False):
+    """The state of a container; both None for one that runs."""
+
+    waiting: _Waiting | None = None
+    terminated: _Terminated | None = None
+
+
+_STARTING: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
+"""Reasons for which a container waits in the ordinary case."""
+
+
+class ContainerStatus(Struct, frozen=True, gc=False, rename="camel"):
+    """What the node says of a container. `last_state` is the one before it was last started."""
+
+    name: str = ""
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+    restart_count: int = 0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it does not run, and neither is being started nor ended as it should."""
+        waiting, terminated = self.state.waiting, self.state.terminated
+        if waiting is not None:
+            return waiting.reason not in _STARTING
+        return terminated is not None and terminated.exit_code != 0
+
+
+class _PodStatus(Struct, frozen=True, gc=False, rename="camel"):
     phase: str = ""
+    container_statuses: tuple[ContainerStatus, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+
+    @property
+    def containers(self) -> tuple[ContainerStatus, ...]:
+        """Those of all containers that a pod is created with."""
+        return self.container_statuses + self.init_container_statuses
 
 
 class StoredPod(Pod, frozen=True, gc=False):

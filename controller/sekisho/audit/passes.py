@@ -1,5 +1,6 @@
 """One pass over a cluster: first the ReplicaSets and Jobs between pods and their owners, then templates, then pods."""
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
@@ -22,6 +23,7 @@ from sekisho.admission import (
 )
 from sekisho.admission.bounds import needs_counting, pod_excess
 from sekisho.admission.template_paths import violations_in_object
+from sekisho.audit.broken_defaults import MAX_BROKEN, BrokenDefault, broken_defaults
 from sekisho.audit.counts import OwnerAudit, Result, count, impacts
 from sekisho.audit.objects import (
     Creator,
@@ -98,6 +100,10 @@ class Audit:
         self._pods_by_policies: dict[tuple[str, ...], int] = {}
         """How many pods have the policies of these titles."""
         self._titles: dict[Plan, tuple[str, ...]] = {}
+        self._broken: dict[tuple[Owner, str, str, str], BrokenDefault] = {}
+        """By owner, policy, field and container."""
+        self._broken_in: Counter[str] = Counter()
+        """How many of them are in a namespace."""
         self._pods = self._violating = self._unjudged = 0
         self._has_unverified = False
         self._is_ended = False
@@ -136,6 +142,7 @@ class Audit:
             denied_now=sum(audited.denied_now for audited in shown),
             owners=tuple(sorted(shown, key=_order)),
             policies=impacts(applied, shown),
+            broken=tuple(self._broken.values()),
             unjudged=self._unjudged,
             has_unverified=self._has_unverified,
         )
@@ -187,7 +194,8 @@ class Audit:
         if not pod.runs or namespace in self._around.exempt:
             return
         _check_size(pod, raw)
-        audited, owner = self._owner_of(pod, namespace)
+        audited, owner, uid = self._owner_of(pod, namespace)
+        self._add_broken(pod, owner, uid)
         controller = stored_controller_of(pod.metadata.owner_references)
         creator = creator_of(controller.api_version, controller.kind) if controller is not None else None
         running = _as_requested(pod)
@@ -214,20 +222,29 @@ class Audit:
             audited.count_denied(denial.denied_by, is_now=denial.is_now)
             audited.violations = _first_of_control((*audited.violations, *denial.violations))[: self._max_violations]
 
-    def _owner_of(self, pod: StoredPod, namespace: str) -> tuple[OwnerAudit | None, Owner]:
-        """The counts of the pod's owner, None if its template is not known; and the owner."""
+    def _add_broken(self, pod: StoredPod, owner: Owner, uid: str) -> None:
+        """Keep the defaults that keep the pod's containers from running."""
+        above = POD_TEMPLATES.get((owner.api_version.rpartition("/")[0], owner.kind), ())
+        for broken in broken_defaults(pod, owner, uid, above, self._policies.names):
+            key = owner, broken.policy, broken.field, broken.container
+            if key not in self._broken and self._broken_in[owner.namespace] < MAX_BROKEN - len(self._broken):
+                self._broken_in[owner.namespace] += 1
+                self._broken[key] = broken
+
+    def _owner_of(self, pod: StoredPod, namespace: str) -> tuple[OwnerAudit | None, Owner, str]:
+        """The counts of the pod's owner, None if its template is not known; the owner, and its uid."""
         reference = stored_controller_of(pod.metadata.owner_references)
         if reference is None:
-            return None, Owner(namespace, "Pod", pod.metadata.name or "")
+            return None, Owner(namespace, "Pod", pod.metadata.name or ""), pod.metadata.uid
         for _ in range(MAX_LINKS):
             audited = self._with_template.get(reference.uid)
             if audited is not None and audited.owner.namespace == namespace:
-                return audited, audited.owner
+                return audited, audited.owner, reference.uid
             above = self._links.get(reference.uid)
             if above is None:
                 break
             reference = above
-        return None, Owner(namespace, reference.kind, reference.name, reference.api_version)
+        return None, Owner(namespace, reference.kind, reference.name, reference.api_version), reference.uid
 
     def _created_again(
         self, pod: Pod, namespace: str, creator: Creator | None, annotations: Mapping[str, str] | None = None

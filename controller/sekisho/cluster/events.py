@@ -48,6 +48,7 @@ class Reason(StrEnum):
     POD_DEFAULTED = "PodDefaulted"
     WAIVER_USED = "WaiverUsed"
     IMAGE_NO_LONGER_TRUSTED = "ImageNoLongerTrusted"
+    DEFAULT_BREAKS_POD = "DefaultBreaksPod"
     POLICY_EXPIRING = "PolicyExpiring"
     CATALOG_ENTRIES_ENDING = "CatalogEntriesEnding"
     REPLICA_NOT_SERVING = "ReplicaNotServing"

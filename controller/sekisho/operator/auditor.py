@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from sekisho.audit import Audit, Impact, OwnerAudit, Result, promotions_of
+from sekisho.audit import Audit, BrokenDefault, Impact, OwnerAudit, Result, promotions_of
 from sekisho.backoff import backoff
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.live_audit import read_objects, surroundings
@@ -52,6 +52,7 @@ class Auditor:
     exempt: the namespaces whose pods the API server does not send to the webhook.
     rules: waits until all policies are known, and gives them.
     audited: called with the impacts of each pass that came to its end.
+    report: called with the defaults that keep pods from running, after each such pass. Handles API failures itself.
 
     Call `changed` when a policy or a waiver changed.
     """
@@ -63,12 +64,14 @@ class Auditor:
         exempt: Collection[str],
         rules: Callable[[], Awaitable[Audited]],
         audited: Callable[[Impacts], None],
+        report: Callable[[Sequence[BrokenDefault]], Awaitable[None]],
     ) -> None:
         self._api = api
         self._metrics = metrics
         self._exempt = exempt
         self._rules = rules
         self._audited = audited
+        self._report = report
         self._wake = asyncio.Event()
         self._labels: dict[str, Labels] = {}
         self._objects = ClusterObjects(api)
@@ -111,6 +114,7 @@ class Auditor:
             impacts = await asyncio.to_thread(impacts_of, rules.records, result)
             self._metrics.audit.show(result, rules.records, time.monotonic() - began)
             self._audited(impacts)
+            await self._report(result.broken)
         except (ApiError, ApiUnavailable, msgspec.DecodeError) as error:
             # A list that took too long is begun again (410); an API server that is down comes back.
             logger.warning("cannot audit what runs, the impact in the policies' status stays: %s", error)

@@ -13,6 +13,7 @@ from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.lease import LeaderLease, LeaseLost
 from sekisho.operator.auditor import Auditor
 from sekisho.operator.authority_sources import AuthoritySources
+from sekisho.operator.broken_defaults import BrokenDefaultEvents
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.objects import read_namespace
 from sekisho.operator.options import Certificates, Clock, Options
@@ -125,7 +126,8 @@ async def _lead(
     works: list[Work] = [_stopped(stop, statuses, api, options.namespace), lease.hold(), statuses.run()]
     works += _watches(api, options, statuses, stop)
     if options.audit:
-        auditor = Auditor(api, metrics, exempt, statuses.rules, statuses.audited)
+        report = BrokenDefaultEvents(api, options.identity).write
+        auditor = Auditor(api, metrics, exempt, statuses.rules, statuses.audited, report)
         statuses.on_rules_changed(auditor.changed)
         works.append(auditor.run())
     works += _keepers(api, options, metrics, statuses, clock or api.clock.server_time)

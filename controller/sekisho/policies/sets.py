@@ -4,7 +4,7 @@ Plans are cached by namespace and computed again when the namespace's labels cha
 on the pod's labels or creator, a plan is cached only for pods that were admitted.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -144,7 +144,7 @@ class PolicySet:
         return len(self._by_name)
 
     @property
-    def names(self) -> Iterable[str]:
+    def names(self) -> Collection[str]:
         """The policies' names."""
         return self._by_name.keys()
 

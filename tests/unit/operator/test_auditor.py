@@ -14,12 +14,14 @@ from sekisho.audit import LINKS, PODS, TEMPLATES, Result
 from sekisho.cluster.api import ApiClient
 from sekisho.operator import auditor as module
 from sekisho.operator.auditor import Audited, Auditor, Impacts
+from sekisho.operator.broken_defaults import BrokenDefaultEvents
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.records import Record, read_record
 from sekisho.operator.status import View, wanted_policy_status
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.policies.status import ImpactExample, PolicyImpact
 from tests.unit.audit.running import PRIVILEGED, link, pod, workload
+from tests.unit.audit.test_broken_defaults import NON_ROOT, ROOT, defaulted, waiting
 from tests.unit.cluster_server import ClusterServer, Json
 from tests.unit.operator.test_status import NOW, replicas
 from tests.unit.waiting import until
@@ -42,7 +44,8 @@ class Site:
         self.metrics = Metrics()
         self.records = [record("unprivileged", controls={"privileged": {}})]
         self.impacts: list[Impacts] = []
-        self.auditor = Auditor(api, self.metrics, EXEMPT_NAMESPACES, self._rules, self.impacts.append)
+        report = BrokenDefaultEvents(api, "controller-1").write
+        self.auditor = Auditor(api, self.metrics, EXEMPT_NAMESPACES, self._rules, self.impacts.append, report)
 
     async def _rules(self) -> Audited:
         return Audited([one.policy for one in self.records if one.policy is not None], list(self.records))
@@ -162,6 +165,51 @@ async def test_defect_does_not_end_the_leader(site: Site, monkeypatch: pytest.Mo
     assert not running.done()
     running.cancel()
     await asyncio.wait([running])
+
+
+def add_broken_pod(server: ClusterServer) -> None:
+    status = waiting("CreateContainerConfigError", ROOT[0])
+    server.put("/api/v1/pods", [defaulted("broken", [NON_ROOT], status, BAD_SET, of="unprivileged")])
+
+
+async def test_default_that_breaks_pods_is_reported_once_on_their_owner(site: Site) -> None:
+    add_broken_pod(site.server)
+    async with site.audited():
+        await until(lambda: site.server.created)
+        site.auditor.changed()
+        await until(lambda: len(site.impacts) == 2)
+        site.auditor.changed()
+        await until(lambda: len(site.impacts) == 3)
+        [event] = site.server.created
+        assert event["metadata"]["namespace"] == event["regarding"]["namespace"] == "shop"
+        regarding = {key: event["regarding"][key] for key in ("apiVersion", "kind", "name", "uid")}
+        assert regarding == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "bad", "uid": "Deployment bad"}
+        assert (event["type"], event["reason"]) == ("Warning", "DefaultBreaksPod")
+        assert event["note"] == (
+            'container "app" cannot run: container has runAsNonRoot and image will run as root. '
+            'The default of policy "unprivileged" set spec.template.spec.securityContext.runAsNonRoot. '
+            "Fix: set runAsUser to an id above 0 that the image can run as, or build the image with a numeric USER; "
+            "or set spec.template.spec.securityContext.runAsNonRoot in the manifest, as far as policies permit it."
+        )
+        # Corrected, and broken again.
+        broken = site.server.lists["/api/v1/pods"].pop()
+        site.auditor.changed()
+        await until(lambda: len(site.impacts) == 4)
+        site.server.put("/api/v1/pods", [broken])
+        site.auditor.changed()
+        await until(lambda: len(site.server.created) == 2)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+async def test_event_about_a_default_that_is_not_written_is_tried_again(site: Site, status: int) -> None:
+    add_broken_pod(site.server)
+    path = "/apis/events.k8s.io/v1/namespaces/shop/events"
+    site.server.statuses[path] = status
+    async with site.audited():
+        assert not site.server.created
+        del site.server.statuses[path]
+        site.auditor.changed()
+        await until(lambda: len(site.server.created) == 1)
 
 
 async def test_without_policies_no_pods_are_listed(site: Site) -> None:
