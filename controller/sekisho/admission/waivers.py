@@ -57,7 +57,8 @@ def apply_waivers(
     waived: list[Waived] = []
     containers = {ref.path: ref.container for ref in container_refs(pod.spec)}
     by_policy = context.policies.waivers_in(context.namespace)
-    names = {name for violation in violations for name in violation.policies if name in by_policy}
+    distinct = {id(violation.policies): violation.policies for violation in violations}
+    names = {name for policies in distinct.values() for name in policies if name in by_policy}
     waivers = [waiver for name in names for waiver in by_policy[name]]
     exemptions = Exemptions(pod, waivers, context.clock())
     for violation in violations:

@@ -74,10 +74,10 @@ def _split_json(text: str) -> ListItems | None:
     first = raw.find(items[0]) if items else 0
     for item in items:
         start = raw.find(item, end)
-        line += raw.count(b"\n", end, start)
-        indent = raw[raw.rfind(b"\n", 0, start) + 1 : start]
+        above, line_break, indent = raw[end:start].rpartition(b"\n")
+        line += above.count(b"\n") + len(line_break)
         # A sequence of one, in which columns stay what they were where the item begins a line.
-        opening = f"{indent[1:].decode()}[" if indent and not indent.strip() else "["
+        opening = f"{indent[1:].decode()}[" if line_break and indent and not indent.strip() else "["
         pieces.append((line, f"{opening}{item.decode()}]"))
         line += item.count(b"\n")
         end = start + len(item)

@@ -11,27 +11,32 @@ _DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 _FIRST: Final = re.compile(r"(?:---(?=\s))?\s*\{")
 """The start of a stream of objects, below the separator of documents if there is one."""
 _SPACE: Final = " \t\r\n"
+_MAX_PADDING: Final = 16 << 20
+"""Characters of all spaces that are put before values on one line to keep their columns."""
 
 
 def split_stream(text: str) -> Iterator[tuple[int, str]]:
     """The values of a text, each with the number of lines before it; the whole text if it is not a stream of objects.
 
-    A value is written at the column where it begins. What follows the last value that can be read is one more value, so
-    that it is reported where it is.
+    A value is written at the column where it begins; where hundreds are on one line, at the column in its own text.
+    What follows the last value that can be read is one more value, so that it is reported where it is.
     """
     first = _FIRST.match(text)
     ends = _ends(text, first.end() - 1) if first is not None and not _is_one_value(text) else []
     if len(ends) < 2:
         yield 0, text
         return
-    start = line = 0
+    start = line = column = padding = 0
     for end in ends:
         piece = text[start:end]
         space = piece[: len(piece) - len(piece.lstrip(_SPACE))]
-        begins = start - text.rfind("\n", 0, start) - 1
         # A value on the line of the one before it keeps its column.
-        yield line, piece if "\n" in space or not begins else " " * begins + piece
-        line += piece.count("\n")
+        missing = 0 if "\n" in space else column
+        padding += missing
+        yield line, " " * missing + piece if padding <= _MAX_PADDING else piece
+        above, line_break, last_line = piece.rpartition("\n")
+        line += above.count("\n") + len(line_break)
+        column = len(last_line) + (0 if line_break else column)
         start = end
 
 

@@ -1,6 +1,7 @@
 """Comments that ignore findings: `# sekisho: ignore[hostPorts] the exporter is scraped at the node's address`."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,7 +17,7 @@ from sekisho.spelling import did_you_mean
 _FORM: Final = "write # sekisho: ignore[CONTROL] REASON"
 _MARK: Final = "sekisho:"
 _COMMENT: Final = re.compile(
-    r"(?:^|(?<=\s))#\s*sekisho:\s*ignore\b(?P<controls>\[[^\]]*\])?[ \t]*(?P<reason>.*?)\s*$", re.MULTILINE
+    r"(?:^|(?<=\s))#[ \t]*sekisho:[ \t]*ignore\b(?P<controls>\[[^\]\n]*\])?(?P<reason>.*)$", re.MULTILINE
 )
 _WITHOUT_VALUE: Final = re.compile(r"[\s-]*(?:#.*)?")
 """A line that has no value, so that a comment in it is about the next line that has one."""
@@ -50,20 +51,27 @@ def _comments(source: Source) -> Iterator[IgnoreComment | Problem]:
     documents = [*documents_of(source)]
     if any(isinstance(document, Problem) for document in documents):
         return  # the text cannot be read, which is reported anyway
-    texts = [span for document in documents if isinstance(document, Document) for span in _texts(document.node)]
-    lines = source.text.split("\n")
+    texts = sorted(span for document in documents if isinstance(document, Document) for span in _texts(document.node))
+    values = _lines_with_a_value(source.text)
+    line = line_start = 0
     for match in _COMMENT.finditer(source.text):
-        if any(start < match.start() < end for start, end in texts):
+        at = bisect_left(texts, (match.start(),))  # no text is within another one
+        if at and match.start() < texts[at - 1][1]:
             continue
-        line = source.text.count("\n", 0, match.start())
-        column = match.start() - source.text.rfind("\n", 0, match.start())
+        line += source.text.count("\n", line_start, match.start())
+        line_start = source.text.rfind("\n", line_start, match.start()) + 1 or line_start
+        column = match.start() - line_start + 1
         location = f"{source.file}:{_line_in_file(source, line)}:{column}"
         problem = _problem(match)
         if problem:
             yield Problem(location, problem)
             continue
-        about = next((at for at in range(line, len(lines)) if not _WITHOUT_VALUE.fullmatch(lines[at])), line)
-        yield IgnoreComment(location, _line_in_file(source, about), frozenset(_names(match)), match["reason"])
+        about = values[bisect_left(values, line)] if values and values[-1] >= line else line
+        yield IgnoreComment(location, _line_in_file(source, about), frozenset(_names(match)), match["reason"].strip())
+
+
+def _lines_with_a_value(text: str) -> list[int]:
+    return [number for number, line in enumerate(text.split("\n")) if not _WITHOUT_VALUE.fullmatch(line)]
 
 
 def _line_in_file(source: Source, line: int) -> int:
@@ -86,7 +94,7 @@ def _problem(match: re.Match[str]) -> str:
     unknown = next((name for name in names if name not in CONTROLS), None)
     if unknown is not None:
         return f"there is no control {unknown}{did_you_mean(unknown, CONTROLS)}"
-    return "" if match["reason"] else f"the comment gives no reason; {_FORM}"
+    return "" if match["reason"].strip() else f"the comment gives no reason; {_FORM}"
 
 
 def _texts(root: yaml.Node) -> Iterator[tuple[int, int]]:
