@@ -10,6 +10,8 @@ MAX_CANDIDATES: Final = 256
 """Known names that are compared by their letters: about 5 ms of work."""
 MAX_PAIRS: Final = 32 * 1024
 """Pairs of letters, one of the name and one of a candidate, that are compared in order: another 5 ms at most."""
+MAX_HINTS: Final = 8
+"""Suggestions for the misspelt names of one object, where there are few names to compare them with."""
 _CLOSE: Final = 0.6
 """The share of letters that must be the same, in the same order."""
 
@@ -20,6 +22,18 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
         return ""
     closest = max(_close(name, known), default=None)
     return f"; did you mean {closest[1]}?" if closest is not None else ""
+
+
+class Suggestions:
+    """Suggestions for the misspelt names of one object. Only the first few get one, as each may take 10 ms."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def did_you_mean(self, name: object, known: Iterable[str]) -> str:
+        """As the function `did_you_mean` while there are some left, then an empty string."""
+        self._left -= 1
+        return did_you_mean(name, known) if self._left >= 0 else ""
 
 
 def _close(name: str, known: Iterable[str]) -> Iterator[tuple[float, str]]:

@@ -25,6 +25,8 @@ from sekisho.findings import printable
 _COLUMNS: Final = ("AGE", "NAMESPACE", "OWNER", "COUNT", "REASON", "POLICIES", "CONTROLS", "FIX")
 _NARROWEST: Final = (5, 12, 28, 5, 9, 20, 28, 0)
 """Minimum widths of the columns with --watch, which cannot know later rows."""
+_WIDEST: Final = 320
+"""A cell of more characters does not make its column wider: all rows would be padded to it."""
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -80,7 +82,7 @@ def denials(
         if output == "json":
             write(json.dumps({"denials": msgspec.to_builtins(history)}, indent=2, ensure_ascii=False) + "\n")
         elif history:
-            _show(history)
+            show_table(history)
         if not history:
             click.echo(f"no denials {query.text}", err=True)
 
@@ -178,7 +180,7 @@ class _Lines:
         sys.stdout.flush()
 
 
-def _show(history: Iterable[Denial]) -> None:
+def show_table(history: Iterable[Denial]) -> None:
     """Write a table: with rich on a terminal, aligned text elsewhere."""
     rows = [_row(denial) for denial in history]
     if not sys.stdout.isatty():
@@ -223,7 +225,7 @@ def _age(moment: datetime) -> str:
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [min(max(map(len, column)), _WIDEST) for column in zip(*rows, strict=True)]
 
 
 def _aligned(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:

@@ -12,7 +12,7 @@ from sekisho.controls import CONTROLS
 from sekisho.documents import Document, Problem
 from sekisho.manifests.objects import documents_of
 from sekisho.manifests.texts import Source
-from sekisho.spelling import did_you_mean
+from sekisho.spelling import MAX_HINTS, Suggestions
 
 _FORM: Final = "write # sekisho: ignore[CONTROL] REASON"
 _MARK: Final = "sekisho:"
@@ -53,6 +53,7 @@ def _comments(source: Source) -> Iterator[IgnoreComment | Problem]:
         return  # the text cannot be read, which is reported anyway
     texts = sorted(span for document in documents if isinstance(document, Document) for span in _texts(document.node))
     values = _lines_with_a_value(source.text)
+    suggestions = Suggestions(MAX_HINTS)
     line = line_start = 0
     for match in _COMMENT.finditer(source.text):
         at = bisect_left(texts, (match.start(),))  # no text is within another one
@@ -62,7 +63,7 @@ def _comments(source: Source) -> Iterator[IgnoreComment | Problem]:
         line_start = source.text.rfind("\n", line_start, match.start()) + 1 or line_start
         column = match.start() - line_start + 1
         location = f"{source.file}:{_line_in_file(source, line)}:{column}"
-        problem = _problem(match)
+        problem = _problem(match, suggestions)
         if problem:
             yield Problem(location, problem)
             continue
@@ -86,14 +87,14 @@ def _names(match: re.Match[str]) -> list[str]:
     return [name.strip() for name in (match["controls"] or "[]")[1:-1].split(",")]
 
 
-def _problem(match: re.Match[str]) -> str:
+def _problem(match: re.Match[str], suggestions: Suggestions) -> str:
     """Why a comment ignores nothing; empty if it can be used."""
     names = [name for name in _names(match) if name]
     if not names:
         return f"the comment names no control; {_FORM}"
     unknown = next((name for name in names if name not in CONTROLS), None)
     if unknown is not None:
-        return f"there is no control {unknown}{did_you_mean(unknown, CONTROLS)}"
+        return f"there is no control {unknown}{suggestions.did_you_mean(unknown, CONTROLS)}"
     return "" if match["reason"].strip() else f"the comment gives no reason; {_FORM}"
 
 

@@ -17,7 +17,7 @@ from sekisho.manifests.policy_loading import load_policies
 from sekisho.manifests.sources import read_sources
 from sekisho.manifests.typed_files import converted, documents_in
 from sekisho.policies import Enforcement, PolicyError, PolicySet
-from sekisho.spelling import did_you_mean
+from sekisho.spelling import MAX_HINTS, Suggestions
 from sekisho.timestamps import in_utc
 
 FILE: Final = "tests.yaml"
@@ -192,9 +192,10 @@ def _read(file: Path) -> _File:
 
 
 def _unknown_controls(document: Document, pods: Iterable[_Pod]) -> Iterator[Problem]:
+    suggestions = Suggestions(MAX_HINTS)
     for index, pod in enumerate(pods):
         for field in ("deny", "warn", "audit"):
             for name in getattr(pod, field):
                 if name not in CONTROLS:
                     location = document.location(("pods", index, field))
-                    yield Problem(location, f"there is no control {name}{did_you_mean(name, CONTROLS)}")
+                    yield Problem(location, f"there is no control {name}{suggestions.did_you_mean(name, CONTROLS)}")

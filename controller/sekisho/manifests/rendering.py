@@ -21,11 +21,13 @@ from sekisho.errors import SekishoError
 from sekisho.manifests.folders import Folder
 from sekisho.manifests.kustomizations import Kustomization, built_by, roots_of
 from sekisho.manifests.passed_over import PassedOver, Reason
+from sekisho.manifests.sources import MAX_FILE_BYTES, content_of
 from sekisho.manifests.texts import Source
 
 TIMEOUT: Final = 60.0
 """Seconds that a renderer may take for one chart or kustomization."""
 _HELM_SOURCE: Final = re.compile(r"^# Source: [^/\n]+/(.+)$", re.MULTILINE)
+_METADATA: Final = re.compile(r"^metadata:\n(?: .*\n|\n)*", re.MULTILINE)
 _ORIGIN: Final = re.compile(r"^    config\.kubernetes\.io/origin: \|\n((?:      .*\n)+)", re.MULTILINE)
 _ORIGIN_PATH: Final = re.compile(r"^      (?:path|configuredIn): (.+)$", re.MULTILINE)
 _ERROR: Final = re.compile(r"^[Ee]rror: (.+)$", re.MULTILINE)
@@ -95,12 +97,14 @@ def _chart(chart: Path, tools: Tools) -> Iterator[Source]:
     output = _run([str(tools.helm), "template", "release-name", str(chart.resolve()), "--namespace", tools.namespace])
     for _, text in split_documents(output):
         source = _HELM_SOURCE.search(text)
-        yield _source(text, chart / source[1] if source is not None else chart / "Chart.yaml", chart / "Chart.yaml")
+        file = Path(os.path.normpath(chart / source[1])) if source is not None else chart / "Chart.yaml"
+        yield _source(text, file if file.is_relative_to(chart) else None, chart / "Chart.yaml")
 
 
 def _kustomization(root: Kustomization, tools: Tools) -> Iterator[Source]:
     """Built from a folder of its own, which asks for the origin of each object; the kustomization stays as it is."""
-    if built_by(root).is_remote:
+    built = built_by(root)
+    if built.is_remote:
         raise RenderError("it has resources that are not on this machine")
     with tempfile.TemporaryDirectory(prefix="sekisho-") as temporary:
         folder = Path(temporary).resolve()
@@ -110,10 +114,13 @@ def _kustomization(root: Kustomization, tools: Tools) -> Iterator[Source]:
         )
         output = _run([*tools.kustomize, str(folder)])
     for _, text in split_documents(output):
-        annotation = _ORIGIN.search(text)
+        metadata = _METADATA.search(text)
+        annotation = _ORIGIN.search(text, *metadata.span()) if metadata is not None else None
         path = _ORIGIN_PATH.search(annotation[1]) if annotation is not None else None
         file = _as_written(folder / path[1], root.file.parent) if path is not None else root.file
-        yield _source(_ORIGIN.sub("", text, count=1), file, root.file)
+        if annotation is not None:
+            text = text[: annotation.start()] + text[annotation.end() :]
+        yield _source(text, file if file in built.files else None, root.file)
 
 
 def _as_written(file: Path, beside: Path) -> Path:
@@ -122,13 +129,20 @@ def _as_written(file: Path, beside: Path) -> Path:
     return Path(normal if beside.is_absolute() else os.path.relpath(normal, Path.cwd().resolve()))
 
 
-def _source(text: str, file: Path, otherwise: Path) -> Source:
-    """The source of a rendered document; `otherwise` is its file if the one that it was made from is not here."""
+def _source(text: str, file: Path | None, otherwise: Path) -> Source:
+    """The source of a rendered document.
+
+    file: the one that it was made from, which may be missing. None where what is rendered names another one, which is
+        not read: anybody may have written it.
+    otherwise: the file of the document then.
+    """
+    written: list[str] = []
     try:
-        written = file.read_text(errors="replace").split("\n")
+        if file is not None and file.is_file():
+            written = content_of(file, MAX_FILE_BYTES).decode(errors="replace").replace("\r\n", "\n").split("\n")
     except OSError:
-        file, written = otherwise, []
-    return Source(str(file), 0, text, origin=origin(text, written))
+        written = []
+    return Source(str(file if file is not None and written else otherwise), 0, text, origin=origin(text, written))
 
 
 def _run(command: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Warnings for the user who applies a policy: what is valid and seldom intended."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -31,7 +31,7 @@ from sekisho.policies.selectors import LabelSelector, Match, PodMatch, Subjects
 from sekisho.policies.sets import PolicySet
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy, PodPolicySpec
 from sekisho.policies.waivers import PolicyWaiver
-from sekisho.spelling import did_you_mean
+from sekisho.spelling import Suggestions
 from sekisho.standards import LATEST, parse_version
 
 _POD_CREATORS = {
@@ -48,7 +48,7 @@ _NEARLY_EVERY_USER = ("system:authenticated", "system:serviceaccounts", "system:
 
 _NOT_VERIFIED: Final = "this installation does not verify images until imageVerification.enabled is set in the chart"
 MAX_HINTS: Final = 2
-"""Suggestions for unknown policies in one waiver; each compares the name with those of many policies."""
+"""Suggestions for the unknown names in one object; each compares a name with those of many others."""
 
 
 def advice(
@@ -107,13 +107,15 @@ def _mirror_warnings(spec: PodPolicySpec) -> Iterator[str]:
 
 def _unknown_authority_warnings(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
     """A warning for each authority that a rule on images names and that does not exist."""
+    suggestions = Suggestions(MAX_HINTS)
     for rule in _image_rules(spec):
         for name in (*rule.names, *rule.others):
             if name not in policies.authorities:
                 by = f"{rule.field}.by" if name in rule.names else f"{rule.field}.vulnerabilities.vex.by"
                 yield (
                     f"spec.controls.images.{by}: there is no ImageAuthority {name}"
-                    f"{did_you_mean(name, policies.authorities)}; its signatures do not count until it is created"
+                    f"{suggestions.did_you_mean(name, policies.authorities)}; its signatures do not count until it is "
+                    "created"
                 )
 
 
@@ -127,16 +129,18 @@ def _unverified_rule_warnings(spec: PodPolicySpec) -> Iterator[str]:
 def _unknown_catalog_warnings(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
     """A warning for each catalog that the policy names and that does not exist."""
     images: Images | None = getattr(spec.controls, IMAGES.name)
+    suggestions = Suggestions(MAX_HINTS)
     for name in images.catalogs.names if images is not None and images.catalogs is not None else ():
         if name not in policies.catalogs:
             yield (
                 f"spec.controls.images.catalogs: there is no ImageCatalog {name}"
-                f"{did_you_mean(name, policies.catalogs)}; every image is denied until it is created"
+                f"{suggestions.did_you_mean(name, policies.catalogs)}; every image is denied until it is created"
             )
 
 
 def _entry_warnings(catalog: ImageCatalog, policies: PolicySet, *, verifies_images: bool) -> Iterator[str]:
     """A warning for each authority that an entry names and that does not exist."""
+    suggestions = Suggestions(MAX_HINTS)
     for index, entry in enumerate(catalog.spec.entries):
         if entry.by is not None and not verifies_images:
             yield f"spec.entries[{index}].by: {_NOT_VERIFIED}, so this entry certifies nothing"
@@ -145,7 +149,8 @@ def _entry_warnings(catalog: ImageCatalog, policies: PolicySet, *, verifies_imag
             if name not in policies.authorities:
                 yield (
                     f"spec.entries[{index}].by: there is no ImageAuthority {name}"
-                    f"{did_you_mean(name, policies.authorities)}; its signatures do not count until it is created"
+                    f"{suggestions.did_you_mean(name, policies.authorities)}; its signatures do not count until it is "
+                    "created"
                 )
 
 
@@ -251,6 +256,15 @@ def _replaced_list_warnings(spec: PodPolicySpec) -> Iterator[str]:
             yield f"{where}: replaces a list that also allows {words(lost, 'and')}; use {additional} to add to it"
 
 
+def _unknown_policy_warnings(names: Iterable[str], policies: PolicySet) -> Iterator[str]:
+    """A warning for each policy that a waiver names and that does not exist."""
+    suggestions = Suggestions(MAX_HINTS)
+    for index, name in enumerate(names):
+        if name not in policies.names:
+            hint = suggestions.did_you_mean(name, policies.names)
+            yield f"spec.policies[{index}]: no policy {name!r} is in effect{hint}"
+
+
 def _waiver_warnings(waiver: PolicyWaiver, policies: PolicySet, exempt: Collection[str]) -> Iterator[str]:
     spec, match = waiver.spec, waiver.spec.match
     clause = why_no_exempted_pods(match, exempt)
@@ -263,10 +277,7 @@ def _waiver_warnings(waiver: PolicyWaiver, policies: PolicySet, exempt: Collecti
             if value not in KNOWN:
                 yield f"spec.values[{index}]: {unknown_capability(value)}"
     known = [policy for policy in spec.policies if policy in policies.names]
-    unknown = ((index, policy) for index, policy in enumerate(spec.policies) if policy not in policies.names)
-    for number, (index, policy) in enumerate(unknown):
-        hint = did_you_mean(policy, policies.names) if number < MAX_HINTS else ""
-        yield f"spec.policies[{index}]: no policy {policy!r} is in effect{hint}"
+    yield from _unknown_policy_warnings(spec.policies, policies)
     in_effect = [policies.controls_of(policy) for policy in known]
     for index, control in enumerate(spec.controls):
         if in_effect and all(controls is not None and control not in controls for controls in in_effect):

@@ -3,21 +3,18 @@
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from sekisho.documents import Path
 from sekisho.policies.crd import RESOURCES, Resource, resource_schema
 from sekisho.policies.types import GROUP, VERSION
-from sekisho.spelling import did_you_mean
+from sekisho.spelling import MAX_HINTS, Suggestions, did_you_mean
 
 if TYPE_CHECKING:
     import jsonschema
     from jsonschema.protocols import Validator
-
-MAX_HINTS: Final = 8
-"""Unknown fields of an object that get a suggestion; each takes up to 2 ms."""
 
 
 def violations(value: Any) -> Iterator[tuple[Path, str]]:
@@ -29,9 +26,10 @@ def violations(value: Any) -> Iterator[tuple[Path, str]]:
     if not isinstance(kind, str) or kind not in RESOURCES:
         yield ("kind",), f"must be {kinds()}, found {_shown(kind)}{did_you_mean(kind, RESOURCES)}"
         return
+    suggestions = Suggestions(MAX_HINTS)
     for error in _validator(kind).iter_errors(value):
         path = tuple(error.absolute_path)
-        yield from ((path + below, message) for below, message in _explain(error))
+        yield from ((path + below, message) for below, message in _explain(error, suggestions))
 
 
 def unknown_fields(value: dict[str, Any], kind: str) -> Iterator[tuple[Path, str]]:
@@ -39,7 +37,7 @@ def unknown_fields(value: dict[str, Any], kind: str) -> Iterator[tuple[Path, str
 
     Takes time linear in the object, unlike `violations`: the webhook runs it on everything that it receives.
     """
-    return _unknown(value, _schema(kind), ())
+    return _unknown(value, _schema(kind), (), Suggestions(MAX_HINTS))
 
 
 @cache
@@ -47,19 +45,17 @@ def _schema(kind: str) -> dict[str, Any]:
     return resource_schema(RESOURCES[kind])
 
 
-def _unknown(value: Any, schema: dict[str, Any], path: Path) -> Iterator[tuple[Path, str]]:
+def _unknown(value: Any, schema: dict[str, Any], path: Path, suggestions: Suggestions) -> Iterator[tuple[Path, str]]:
     known = schema.get("properties")
     if known and isinstance(value, dict):
-        unknown = 0
         for name, below in value.items():
             if name in known:
-                yield from _unknown(below, known[name], (*path, name))
+                yield from _unknown(below, known[name], (*path, name), suggestions)
             else:
-                yield (*path, name), _unknown_field(unknown, name, known)
-                unknown += 1
+                yield (*path, name), _unknown_field(name, known, suggestions)
     elif isinstance(value, list) and "properties" in schema.get("items", {}):
         for index, item in enumerate(value):
-            yield from _unknown(item, schema["items"], (*path, index))
+            yield from _unknown(item, schema["items"], (*path, index), suggestions)
 
 
 def kinds() -> str:
@@ -108,15 +104,11 @@ def _closed(schema: dict[str, Any]) -> dict[str, Any]:
     return closed
 
 
-def _unknown_field(number: int, name: str, known: dict[str, Any]) -> str:
-    """The message about an unknown field of an object, the `number`th; only the first get a suggestion."""
-    return f"unknown field{_meant(name, known) if number < MAX_HINTS else ''}"
-
-
-def _meant(name: str, known: dict[str, Any]) -> str:
-    """The suggestion for an unknown field: a similar name, or the same name under spec."""
+def _unknown_field(name: str, known: dict[str, Any], suggestions: Suggestions) -> str:
+    """The message about an unknown field, with a suggestion: a similar name, or the same name under spec."""
     below = known.get("spec", {}).get("properties", {})
-    return f"; did you mean spec.{name}?" if name in below else did_you_mean(name, known)
+    hint = f"; did you mean spec.{name}?" if name in below else suggestions.did_you_mean(name, known)
+    return f"unknown field{hint}"
 
 
 _TYPES = {
@@ -128,7 +120,7 @@ _TYPES = {
 }
 
 
-def _explain(error: "jsonschema.ValidationError") -> list[tuple[tuple[str, ...], str]]:
+def _explain(error: "jsonschema.ValidationError", suggestions: Suggestions) -> list[tuple[tuple[str, ...], str]]:
     """A schema violation for people: messages, each with the path below the error's own."""
     required: Any = error.validator_value
     instance: Any = error.instance
@@ -136,14 +128,14 @@ def _explain(error: "jsonschema.ValidationError") -> list[tuple[tuple[str, ...],
         case "additionalProperties":
             known = cast("dict[str, Any]", error.schema)["properties"]
             unknown = (name for name in instance if name not in known)
-            return [((name,), _unknown_field(number, name, known)) for number, name in enumerate(unknown)]
+            return [((name,), _unknown_field(name, known, suggestions)) for name in unknown]
         case "required":
             missing = [name for name in required if name not in instance]
             return [((), f"the field {name!r} must be set") for name in missing if f"'{name}'" in error.message]
         case "enum":
             names = [value for value in required if isinstance(value, str)]
             allowed = names or [str(value).lower() for value in required]
-            hint = did_you_mean(instance, allowed)
+            hint = suggestions.did_you_mean(instance, allowed)
             return [((), f"must be {' or '.join(allowed)}, found {_shown(instance)}{hint}")]
     return [((), _explain_value(str(error.validator), required, instance) or error.message)]
 

@@ -21,7 +21,7 @@ from sekisho.policies.matching import Selects, compile_selector, pattern_cost, s
 from sekisho.policies.problems import PolicyError, Problems
 from sekisho.policies.selectors import LabelSelector, NamespacePattern
 from sekisho.policies.types import GROUP, VERSION, PolicyMeta
-from sekisho.spelling import did_you_mean
+from sekisho.spelling import MAX_HINTS, Suggestions
 from sekisho.timestamps import rfc3339
 
 MIN_EXPIRES: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -211,9 +211,11 @@ def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
     """Compile a waiver. Raises PolicyError with every problem, each with its field's path."""
     spec, match = waiver.spec, waiver.spec.match
     problems = Problems()
+    suggestions = Suggestions(MAX_HINTS)
     for index, name in enumerate(spec.controls):
         if name not in CONTROLS:
-            problems.add(f"spec.controls[{index}]", f"there is no control {name!r}{did_you_mean(name, CONTROLS)}")
+            hint = suggestions.did_you_mean(name, CONTROLS)
+            problems.add(f"spec.controls[{index}]", f"there is no control {name!r}{hint}")
     if not MIN_EXPIRES <= spec.expires < MAX_EXPIRES:
         problems.add("spec.expires", EXPIRES_RANGE)
     images = problems.of(lambda: tuple(_patterns(match.images or ()))) or ()

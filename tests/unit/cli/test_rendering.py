@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from sekisho.manifests.folders import Excluded, read_folder
+from sekisho.manifests.rendering import installed_tools, render_folder
+from sekisho.manifests.texts import Source
 from tests.chart import helm_binary
 from tests.controlplane.build import control_plane_binaries
 from tests.controlplane.progress import Progress
@@ -29,6 +32,10 @@ KUSTOMIZE = {
     "prod__kustomization.yaml": "resources: [../base]\nnamespace: shop\npatches: [{path: patch.yaml}]\n",
     "prod__patch.yaml": BASE.replace("hostPID", "hostIPC"),
 }
+
+
+def rendered(folder: Path = Path()) -> list[Source]:
+    return [*render_folder(read_folder(folder, Excluded()), installed_tools("default"))[0]]
 
 
 @pytest.fixture
@@ -77,6 +84,25 @@ def test_a_finding_in_a_kustomization_is_placed_in_the_file_that_it_comes_from(r
     good = {"base__web.yaml": BASE.replace("true", "false"), "prod__patch.yaml": BASE.replace("true", "false")}
     write(repository, **good)
     assert sekisho("check", "--standard", "baseline", ".").exit_code == 0
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "../../secret.txt", "base/web.yaml"])
+def test_text_that_looks_like_the_annotation_of_kustomize_names_no_file(path: str, repository: Path) -> None:
+    """A file without an end would be read until the memory is full; and the text itself is judged."""
+    text = f"data:\n  notes: |\n    config.kubernetes.io/origin: |\n      path: {path}\n"
+    config_map = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: notes}}\n{text}"
+    write(repository, **{**KUSTOMIZE, "base__kustomization.yaml": "resources: [web.yaml, notes.yaml]\n"})
+    write(repository, **{"base__notes.yaml": config_map})
+    [source] = [one for one in rendered() if "kind: ConfigMap" in one.text]
+    assert source.file == "base/notes.yaml"
+    assert f"      path: {path}\n" in source.text
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "../../../secret.txt"])
+def test_chart_whose_output_names_another_file_is_placed_in_the_chart(file: str, repository: Path) -> None:
+    template = f"# Source: web/{file}\n{BAD_POD}"
+    write(repository / "charts/web", **{**CHART, "templates__pod.yaml": f"{GOOD_POD}---\n{template}"})
+    assert {source.file for source in rendered()} <= {"charts/web/templates/pod.yaml", "charts/web/Chart.yaml"}
 
 
 def test_an_overlay_that_corrects_its_base_passes(repository: Path) -> None:

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from sekisho.images import PatternIndex, RegistryPattern
 from sekisho.pods import ObjectMeta, Pod
-from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver, compile_policy, plans, waiver_index
+from sekisho.policies import (
+    ClusterPodPolicy,
+    ImageAuthority,
+    PodPolicy,
+    PolicySet,
+    PolicyWaiver,
+    compile_policy,
+    plans,
+    waiver_index,
+)
 from sekisho.policies.advice import advice
 from sekisho.policies.compilation import CompiledPolicy
 from sekisho.policies.limits import MAX_COST, MAX_POD_POLICIES, limit_problems
@@ -98,6 +107,30 @@ def test_only_the_first_unknown_fields_get_a_suggestion() -> None:
     messages = [message for _, message in unknown_fields(policy, "ClusterPodPolicy")]
     assert messages[0] == "unknown field; did you mean privileged?"
     assert messages[8:] == ["unknown field"] * 92
+
+
+def test_unknown_fields_of_very_many_items_get_no_more_suggestions_together() -> None:
+    rules = [{"image": ["registry.example.com"]} for _ in range(1000)]
+    policy: dict[str, Any] = {"spec": {"controls": {"images": {"signatures": rules}}}}
+    messages = [message for _, message in unknown_fields(policy, "ClusterPodPolicy")]
+    assert len(messages) == 1000
+    assert messages[8:] == ["unknown field"] * 992
+
+
+def test_unknown_authorities_of_a_policy_take_bounded_time() -> None:
+    names = [f"{number:09b}".replace("1", "a").replace("0", "b") * 2 for number in range(512)]
+    rules = [{"images": ["r.io"], "by": {"anyOf": names[at : at + 16]}} for at in range(0, 480, 16)]
+    keyless = {"issuer": "https://ci.example.com", "identities": ["https://ci.example.com/web"]}
+    known = [{"metadata": {"name": f"{name}a"}, "spec": {"keyless": keyless}} for name in names[::16]]
+    policies = PolicySet.of(msgspec.convert(one, ImageAuthority) for one in known)
+    policy = pod_policy("own", "shop", images={"signatures": rules})
+    advice(policy, policies)  # loads difflib
+    started = thread_time()
+    warnings = advice(policy, policies)
+    assert thread_time() - started < 0.05
+    unknown = [warning for warning in warnings if "there is no ImageAuthority" in warning]
+    assert len(unknown) == 480
+    assert ["did you mean" in warning for warning in unknown] == [True] * 2 + [False] * 478
 
 
 # Trusted and denied registries.
