@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from prometheus_client import CollectorRegistry, Metric, generate_latest
 
+from sekisho.telemetry.families import rendered
 from sekisho.webhook.running_images import families
 from tests.chart import REPOSITORY, render
 from tests.cluster.conftest import Cluster
@@ -59,13 +59,6 @@ def enforced(kubectl: Kubectl, *policies: dict[str, Any]) -> None:
     kubectl.check("wait", "--for=condition=Enforced", *names, f"--timeout={SOON:g}s")
 
 
-class OfRunningImages:
-    """The metrics of the images that run, of which a webhook without a cluster judges none."""
-
-    def collect(self) -> Iterator[Metric]:
-        return families({("signed", "Deny"): 1.0}, 1.0)
-
-
 @pytest.fixture(scope="module")
 def verification(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What a webhook that verifies images tells about that, which the other one does not do."""
@@ -89,10 +82,9 @@ def verification(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return Component("verifying", command, folder / "log", lambda: serves(ports["metrics"]), ports["metrics"])
 
     component = start_component(folder / "ports.json", ("webhook", "metrics"), webhook)
-    registry = CollectorRegistry()
-    registry.register(OfRunningImages())
+    of_running = rendered(families({("signed", "Deny"): 1.0}, 1.0))  # which a webhook without a cluster judges none of
     of_images = [line for line in metrics_of(component).splitlines() if "sekisho_image" in line]
-    yield "".join(f"{line}\n" for line in of_images) + generate_latest(registry).decode()
+    yield "".join(f"{line}\n" for line in of_images) + of_running.decode()
     component.stop()
 
 

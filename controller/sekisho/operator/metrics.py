@@ -15,7 +15,7 @@ from prometheus_client import (
 from prometheus_client.core import Metric
 
 from sekisho.operator.audit_metrics import AuditMetrics
-from sekisho.telemetry.families import ProcessFamilies, rendered
+from sekisho.telemetry.families import Family, process_families, rendered
 
 
 class Subject(StrEnum):
@@ -50,7 +50,6 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._registry.register(ProcessFamilies("controller"))
         gauge, counter = partial(Gauge, registry=self._registry), partial(Counter, registry=self._registry)
         self.is_leader = gauge(
             "sekisho_controller_is_leader", "1 in the process that holds the Lease, 0 in the others."
@@ -109,6 +108,6 @@ class Metrics:
         """The metrics in Prometheus' text format."""
         return rendered(self.families())
 
-    def families(self) -> Sequence[Metric]:
+    def families(self) -> Sequence[Metric | Family]:
         """All metrics as they are now."""
-        return list(self._registry.collect())
+        return [*self._registry.collect(), *process_families("controller")]

@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from prometheus_client.core import Metric
-
 from sekisho.images.authorities import Authority
-from sekisho.telemetry.families import gauges
+from sekisho.telemetry.families import Family, gauges
 
 
-def authority_families(authorities: Mapping[str, Authority], now: datetime) -> Iterator[Metric]:
+def authority_families(authorities: Mapping[str, Authority], now: datetime) -> Iterator[Family]:
     """The metrics of authorities by name. now: the time that decides which keys have ended."""
     usable: dict[tuple[str, ...], float] = {
         (name,): float(not authority.problem_at(now)) for name, authority in authorities.items()

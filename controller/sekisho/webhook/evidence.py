@@ -16,7 +16,6 @@ from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
-from prometheus_client.core import Metric
 
 from sekisho.backoff import doubling_delay
 from sekisho.images import Reference
@@ -37,7 +36,7 @@ from sekisho.registry import (
     find_platforms,
     find_tagged,
 )
-from sekisho.telemetry.families import counters, gauges
+from sekisho.telemetry.families import Family, counters, gauges
 from sekisho.turns import Namespaces
 from sekisho.webhook.image_needs import Needs
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
@@ -488,7 +487,7 @@ class EvidenceStore:
         self._unsigned.pop(key, None)
         self._signed.drop(key[0])
 
-    def families(self) -> Iterable[Metric]:
+    def families(self) -> Iterable[Family]:
         """The metrics of look-ups."""
         yield counters(
             "sekisho_image_lookups",

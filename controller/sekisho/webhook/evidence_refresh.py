@@ -14,12 +14,12 @@ from itertools import chain, zip_longest
 from typing import Final, NoReturn
 
 import msgspec
-from prometheus_client.core import Metric
 
 from sekisho.backoff import with_jitter
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.lease import LeaderLease, LeaseLost, Timing
 from sekisho.cluster.pages import pages
+from sekisho.telemetry.families import Family
 from sekisho.webhook.evidence import LOOKUP_SECONDS
 from sekisho.webhook.running_images import Basis, RunningImages, ToLookUp, families
 from sekisho.webhook.shared_evidence import SharedEvidence
@@ -92,7 +92,7 @@ class EvidenceRefresh:
                 self._counts, self._judged_at = {}, None
                 await self._lease.release()
 
-    def families(self) -> Iterator[Metric]:
+    def families(self) -> Iterator[Family]:
         """The metrics of the last pass; none on a replica without the Lease."""
         yield from families(self._counts, self._judged_at)
 

@@ -5,13 +5,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import ProcessCollector
 from prometheus_client.core import HistogramMetricFamily, Metric
 
 from sekisho.admission import Decision, Outcome, Violation
 from sekisho.pods import POD_TEMPLATES
 from sekisho.policies import Enforcement
-from sekisho.telemetry.families import ProcessFamilies, counters, rendered
+from sekisho.telemetry.families import Family, counters, process_families, rendered
 from sekisho.webhook.recent_counts import RecentCounts
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -19,8 +19,8 @@ BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 MAX_LABELS = 5000
 """Combinations of policy, control or waiver in each counter; further ones are counted as `other`."""
 
-MAX_SHARED = 64
-"""Combinations of policies, control and enforcement that are counted together before they are counted by policy."""
+MAX_SHARED = 10_000
+"""Policies, once for each control and enforcement, that are counted together before they are counted one by one."""
 
 _NONE: tuple[tuple[str, ...], int] = ((), 0)
 _OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
@@ -36,17 +36,16 @@ class Metrics:
         self._reviews: Counter[tuple[str, ...]] = Counter(dict.fromkeys(_FAILURES, 0))
         self._violations: Counter[tuple[str, ...]] = Counter()
         self._shared: dict[tuple[int, str, Enforcement], tuple[tuple[str, ...], int]] = {}
+        self._shared_policies = 0
+        """In the keys above, each as often as it is in them."""
         self._waivers: Counter[tuple[str, ...]] = Counter()
         self.recent = RecentCounts()
         """The last hour, for the status of policies."""
         self._http_errors: Counter[int] = Counter()
         self._buckets: dict[str, list[int]] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._sources: list[Callable[[], Iterable[Metric]]] = []
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._registry.register(ProcessFamilies("webhook"))
-        self._registry.register(self)
+        self._sources: list[Callable[[], Iterable[Family]]] = []
+        self._process = ProcessCollector(registry=None)
 
     def count(self, webhook: str, outcome: Outcome, seconds: float) -> None:
         """Count one answered review: its outcome, and the seconds that it took."""
@@ -74,9 +73,11 @@ class Metrics:
         for violation in violations:
             policies = violation.policies
             key = (id(policies), violation.finding.control, violation.enforcement)
+            if key not in self._shared:
+                self._shared_policies += len(policies)
             _, count = self._shared.get(key, _NONE)
             self._shared[key] = (policies, count + 1)  # the reference keeps the id from being used again
-        if len(self._shared) > MAX_SHARED:
+        if self._shared_policies > MAX_SHARED:
             self._count_shared()
 
     def _count_shared(self) -> None:
@@ -87,12 +88,13 @@ class Metrics:
                     key = ("other", "other", enforcement.value)
                 self._violations[key] += count
         self._shared.clear()
+        self._shared_policies = 0
 
     def count_http_error(self, status: int) -> None:
         """Count a request that was not a review."""
         self._http_errors[status] += 1
 
-    def add_source(self, source: Callable[[], Iterable[Metric]]) -> None:
+    def add_source(self, source: Callable[[], Iterable[Family]]) -> None:
         """Add the families of `source` to each scrape."""
         self._sources.append(source)
 
@@ -100,12 +102,11 @@ class Metrics:
         """All metrics, in Prometheus' text format."""
         return rendered(self.families())
 
-    def families(self) -> Sequence[Metric]:
+    def families(self) -> Sequence[Metric | Family]:
         """All metrics as they are now."""
-        return list(self._registry.collect())
+        return [*self._process.collect(), *process_families("webhook"), *self._own()]
 
-    def collect(self) -> Iterable[Metric]:
-        """The families of the process; prometheus_client calls this for each scrape."""
+    def _own(self) -> Iterable[Metric | Family]:
         yield counters(
             "sekisho_admission_reviews",
             "Reviews answered, by decision.",

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final
 
-from prometheus_client.core import Metric
-
 from sekisho.admission import Clock
 from sekisho.admission.policy_review import (
     PolicyOutcome,
@@ -24,7 +22,7 @@ from sekisho.policies import Problem
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.remembered import begin_trial, end_trial
-from sekisho.telemetry.families import counters
+from sekisho.telemetry.families import Family, counters
 from sekisho.turns import Turns
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.policies import Enforced
@@ -81,7 +79,7 @@ class PolicyReviews:
             _log(outcome)
         return outcome.response
 
-    def families(self) -> Iterable[Metric]:
+    def families(self) -> Iterable[Family]:
         """Its metrics."""
         text = "Policies and waivers reviewed when they were applied, by what was decided."
         yield counters("sekisho_policy_reviews", text, ("kind", "decision"), self._counts)

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import uvloop
 from aiohttp import web
-from prometheus_client.core import Metric
 
 from sekisho.admission import DENIALS, NO_OBJECTS, Clock, Decision, NamespaceObjects
 from sekisho.cluster.api import ApiClient, ConfigError
@@ -23,7 +22,7 @@ from sekisho.cluster.replica_reporter import ReplicaReporter
 from sekisho.errors import SekishoError
 from sekisho.pods import Pod
 from sekisho.policies.idle import EXEMPT_NAMESPACES
-from sekisho.telemetry.families import gauges
+from sekisho.telemetry.families import Family, gauges
 from sekisho.telemetry.health import Health
 from sekisho.webhook import dependencies
 from sekisho.webhook.certificates import ServingCertificate
@@ -307,7 +306,7 @@ def _system_time() -> datetime:
     return datetime.now(UTC)
 
 
-def _tasks() -> Iterable[Metric]:
+def _tasks() -> Iterable[Family]:
     yield gauges("sekisho_asyncio_tasks", "Tasks of the event loop.", (), {(): len(asyncio.all_tasks())})
 
 

@@ -14,7 +14,6 @@ from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
-from prometheus_client.core import Metric
 
 from sekisho.admission import Context, UnjudgedError, evaluate, with_enforcement, written_by_owner
 from sekisho.admission.denial import denial_message
@@ -29,7 +28,7 @@ from sekisho.images.evidence import ImageFacts, evidence_key
 from sekisho.images.trust import Trust
 from sekisho.pods import Pod, container_refs
 from sekisho.policies import Enforcement, PolicySet
-from sekisho.telemetry.families import gauges
+from sekisho.telemetry.families import Family, gauges
 from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.pod_pull_secrets import PodPullSecrets, pull_secrets_of_pod
 from sekisho.webhook.reporting import stated
@@ -253,7 +252,7 @@ def references_of(pod: Pod) -> Iterator[Reference]:
             yield reference
 
 
-def families(counts: Mapping[tuple[str, ...], float], judged_at: float | None) -> Iterator[Metric]:
+def families(counts: Mapping[tuple[str, ...], float], judged_at: float | None) -> Iterator[Family]:
     """The metrics of the last pass.
 
     counts: as RunningImages has them.

@@ -10,10 +10,9 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
-from prometheus_client.core import Metric
 
 from sekisho.admission import Outcome
-from sekisho.telemetry.families import counters
+from sekisho.telemetry.families import Family, counters
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class UnknownSenders:
             number, self._logged, self._logged_at = self._reviews - self._logged, self._reviews, now
             logger.warning("%d reviews were not sent by the API server, and cause no Event", number)
 
-    def families(self) -> Iterable[Metric]:
+    def families(self) -> Iterable[Family]:
         """Its metrics."""
         text = "Reviews of pods that were not sent by the API server."
         yield counters("sekisho_unknown_sender_reviews", text, (), {(): self._reviews})

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from prometheus_client.core import Metric
-
 from sekisho.admission import Clock, NamespaceObjects, Review
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.events import Occurrence
@@ -19,6 +17,7 @@ from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.registry import RegistryClient, Settings, tls_context
 from sekisho.registry.addresses import parse_networks
 from sekisho.registry.client import anonymous
+from sekisho.telemetry.families import Family
 from sekisho.webhook.authorities import Authorities, ReleaseObjects
 from sekisho.webhook.authority_metrics import authority_families
 from sekisho.webhook.dependencies import Dependency, not_listed_yet
@@ -120,7 +119,7 @@ def _upkeep(
 ) -> list[Dependency]:
     """What closes the client at the end, and what reads the objects of the release; None without a cluster."""
 
-    def families() -> Iterator[Metric]:
+    def families() -> Iterator[Family]:
         yield from evidence.families()
         yield from authority_families(authorities.of(enforced.policies), clock())
 

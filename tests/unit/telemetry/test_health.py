@@ -1,6 +1,8 @@
 """The port for the kubelet and Prometheus, over HTTP."""
 
+import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -8,9 +10,10 @@ import pytest
 from aiohttp import ClientSession, web
 from prometheus_client.core import Metric
 
-from sekisho.telemetry import health as module
-from sekisho.telemetry.families import gauges, rendered
+from sekisho.telemetry import scrapes as module
+from sekisho.telemetry.families import Family, gauge, gauges, rendered
 from sekisho.telemetry.health import Health
+from sekisho.telemetry.scrapes import Scrapes
 
 
 @asynccontextmanager
@@ -51,17 +54,57 @@ async def test_a_process_that_lacks_something_is_not_ready_and_says_what() -> No
     assert (await answer(health, "/healthz"))[0] == 200
 
 
-async def test_metrics_are_rendered_in_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads: list[threading.Thread] = []
+class Renderings:
+    """The real rendering, and the threads in which it ran. seconds: of CPU that each takes in addition."""
 
-    def noting_rendered(families: Iterable[Metric]) -> bytes:
-        threads.append(threading.current_thread())
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> None:
+        self.threads: list[threading.Thread] = []
+        self._seconds = seconds
+        monkeypatch.setattr(module, "rendered", self.rendered)
+
+    def rendered(self, families: Iterable[Metric | Family]) -> bytes:
+        self.threads.append(threading.current_thread())
+        until = time.thread_time() + self._seconds
+        while time.thread_time() < until:
+            pass
         return rendered(families)
 
-    monkeypatch.setattr(module, "rendered", noting_rendered)
+
+async def test_metrics_are_rendered_in_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    renderings = Renderings(monkeypatch)
     status, text = await answer(Health(lambda: [gauges("up", "Up.", (), {(): 1.0})]), "/metrics")
     assert (status, text) == (200, "# HELP up Up.\n# TYPE up gauge\nup 1.0\n")
-    assert threads != [threading.main_thread()]
+    assert len(renderings.threads) == 1
+    assert threading.main_thread() not in renderings.threads
+
+
+async def test_samples_are_made_in_the_thread_that_renders_of_the_values_at_the_scrape() -> None:
+    threads: list[threading.Thread] = []
+    values: dict[tuple[str, ...], float] = {(): 1.0}
+
+    def slow() -> float:
+        threads.append(threading.current_thread())
+        values[()] = 2.0  # too late for this scrape
+        return 3.0
+
+    _, text = await answer(Health(lambda: [gauge("slow", "Slow.", slow), gauges("up", "Up.", (), values)]), "/metrics")
+    assert "slow 3.0\n" in text
+    assert "up 1.0\n" in text
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.parametrize(("seconds", "renderings"), [(0.0, 4), (0.03, 1)])
+async def test_many_scrapes_of_metrics_that_take_long_to_render_share_a_text(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, renderings: int
+) -> None:
+    now = 1000.0
+    counted, scrapes = Renderings(monkeypatch, seconds), Scrapes(list, lambda: now)
+    assert await asyncio.gather(*[scrapes.text() for _ in range(4)]) == [b""] * 4
+    assert len(counted.threads) == renderings
+    now += 3600.0
+    await scrapes.text()
+    assert len(counted.threads) == renderings + 1
 
 
 async def test_another_path_and_another_method_are_errors() -> None:

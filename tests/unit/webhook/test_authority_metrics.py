@@ -15,5 +15,5 @@ def test_root_is_as_old_as_its_newest_part() -> None:
     newest = keyless.keyless.root.newest
     authorities = {"ci": keyless, "release": keyed("release", P256)}
     metrics = {family.name: family for family in authority_families(authorities, newest + timedelta(days=2))}
-    samples = metrics["sekisho_image_authority_root_age_seconds"].samples
+    samples = metrics["sekisho_image_authority_root_age_seconds"].metric().samples
     assert [(sample.labels, sample.value) for sample in samples] == [({"authority": "ci"}, 2 * 86400.0)]

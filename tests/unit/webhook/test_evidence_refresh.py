@@ -96,7 +96,7 @@ class Site:
     def counts(self) -> dict[tuple[str, str], float]:
         """The metric, by policy and enforcement."""
         untrusted, _ = self.refresh.families()
-        return {(one.labels["policy"], one.labels["enforcement"]): one.value for one in untrusted.samples}
+        return {(one.labels["policy"], one.labels["enforcement"]): one.value for one in untrusted.metric().samples}
 
     def looked_up(self) -> set[str]:
         """The images that the registry was asked about."""
@@ -404,6 +404,6 @@ async def test_pass_follows_soon_after_a_change(site: Site, monkeypatch: pytest.
     monkeypatch.setattr("sekisho.webhook.evidence_refresh.POLL_SECONDS", 0.01)
     site.run(containers=[{"name": "app", "image": site.unsigned("a")}])
     async with running(site.refresh.keep_up()):
-        await until(lambda: len(list(site.refresh.families())[1].samples) == 1)
+        await until(lambda: len(list(site.refresh.families())[1].values()) == 1)
         site.require(("signed", {}))
         await until(lambda: len(site.occurrences) == 1)

@@ -646,7 +646,7 @@ async def test_metrics_count_look_ups(site: Site) -> None:
     image = site.signed()
     await site.facts(image)
     families = {family.name: family for family in site.evidence.families()}
-    results = {sample.labels["result"]: sample.value for sample in families["sekisho_image_lookups"].samples}
+    results = {sample.labels["result"]: sample.value for sample in families["sekisho_image_lookups"].metric().samples}
     assert results == {"found": 1, "unavailable": 0, "denied": 0, "missing": 0, "invalid": 0}
 
 
@@ -655,7 +655,7 @@ async def test_metric_has_the_age_of_facts_that_could_not_be_renewed(
 ) -> None:
     def oldest() -> float:
         families = {family.name: family for family in site.evidence.families()}
-        (sample,) = families["sekisho_image_facts_oldest_seconds"].samples
+        (sample,) = families["sekisho_image_facts_oldest_seconds"].metric().samples
         return sample.value
 
     now = 1000.0
