@@ -3,14 +3,15 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache, partial
 from typing import Final
 
 from msgspec import Struct
 
 from sekisho.controls.image_vulnerabilities import Requirement, scan_problem
 from sekisho.findings import count_as_findings, render_value, words
-from sekisho.images.attested import Build, SbomFormat
-from sekisho.images.authorities import identity_matches
+from sekisho.images.attested import SbomFormat
+from sekisho.images.authorities import identity_matches, may_match
 from sekisho.images.evidence import Attestation
 from sekisho.images.reported import Scanner
 from sekisho.images.scans import Scan
@@ -18,6 +19,9 @@ from sekisho.images.vex import exclusions_of
 
 _LETTERS_OF_A_FINDING: Final = 160
 """Letters of VEX documents: reading this many takes as long as making a finding."""
+_LETTERS_OF_A_MATCH: Final = 20
+"""Letters of patterns for builders and sources: comparing this many takes as long as making a finding, at worst. So
+does it to rule this many patterns out."""
 _REVISION: Final = re.compile("[@#]")
 """Begins the revision in the URI of a source."""
 _GRYPE: Final = "scan it with Grype in cosign's form (docs/scanned-images.md)"
@@ -104,7 +108,11 @@ def judge_build(
     sources: empty for any.
     """
     builds = [attestation.build for attestation in attestations if attestation.build is not None]
-    if any(_is_built(build, builders, sources) for build in builds):
+    is_builder, is_source = cache(partial(_match, builders)), cache(partial(_match_source, sources))
+    if any(
+        is_builder(build.builder) and (not sources or (build.sources and all(map(is_source, build.sources))))
+        for build in builds
+    ):
         return None
     fix = f"use an image that {words(builders)} built, and whose provenance is attached"
     if not builds:
@@ -121,18 +129,18 @@ def required_build(builders: Sequence[str], sources: Sequence[str]) -> str:
     return f"built by {words(builders)}{f' from {words(sources)}' if sources else ''}"
 
 
-def _is_built(build: Build, builders: Sequence[str], sources: Sequence[str]) -> bool:
-    if not any(identity_matches(pattern, build.builder) for pattern in builders):
-        return False
-    if not sources:
-        return True
-    named = build.sources
-    return bool(named) and all(any(_is_source(pattern, uri) for pattern in sources) for uri in named)
+def _match(patterns: Sequence[str], uri: str) -> bool:
+    """Whether a pattern matches a URI. Counts its work as findings."""
+    possible = [pattern for pattern in patterns if may_match(pattern, uri)]
+    count_as_findings((len(patterns) + sum(map(len, possible))) // _LETTERS_OF_A_MATCH)
+    return any(identity_matches(pattern, uri) for pattern in possible)
 
 
-def _is_source(pattern: str, uri: str) -> bool:
-    """Whether a pattern matches a source, of any revision where it names none."""
-    return identity_matches(pattern, uri if _REVISION.search(pattern) else _REVISION.split(uri, 1)[0])
+def _match_source(patterns: Sequence[str], uri: str) -> bool:
+    """Whether a pattern matches a source, of any revision where the pattern names none."""
+    with_revision = [pattern for pattern in patterns if _REVISION.search(pattern)]
+    without = [pattern for pattern in patterns if not _REVISION.search(pattern)]
+    return _match(with_revision, uri) or _match(without, _REVISION.split(uri, 1)[0])
 
 
 def judge_other(

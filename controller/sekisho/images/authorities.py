@@ -112,7 +112,14 @@ def authority(
 
 def identity_matches(pattern: str, identity: str) -> bool:
     """Whether a pattern matches the whole identity; `*` matches any characters but `/`."""
-    if len(identity) > MAX_IDENTITY_LENGTH:
-        return False
-    wanted, segments = pattern.split("/"), identity.split("/")
-    return len(wanted) == len(segments) and all(map(glob_matches, wanted, segments))
+    return may_match(pattern, identity) and all(map(glob_matches, pattern.split("/"), identity.split("/")))
+
+
+def may_match(pattern: str, identity: str) -> bool:
+    """Whether a pattern might match the identity: a quick test that rules out most."""
+    return (
+        len(identity) <= MAX_IDENTITY_LENGTH
+        and identity.startswith(pattern.partition("*")[0])
+        and identity.endswith(pattern.rpartition("*")[2])
+        and pattern.count("/") == identity.count("/")
+    )

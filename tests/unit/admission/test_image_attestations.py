@@ -1,7 +1,9 @@
 """Rules on SBOMs, provenances and other attestations: what they deny and admit, and what they say."""
 
 import re
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -9,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sekisho.admission import Context, Evaluation, denial_message, evaluate
+from sekisho.findings import ManyFindingsError
 from sekisho.images.attested import PROVENANCE_PREDICATES, SBOM_PREDICATES
 from sekisho.images.authorities import Authority, authority
 from sekisho.images.evidence import Candidate, ImageFacts
@@ -217,6 +220,40 @@ def test_image_without_the_attestation_is_denied(name: str) -> None:
     evaluation = judged(required, *attached)
     assert evaluation.is_denied
     assert expected in message(evaluation)
+
+
+@pytest.mark.parametrize("field", ["builders", "sources"])
+@pytest.mark.parametrize(
+    ("pattern", "uri", "number", "is_long"),
+    [
+        ("https://github.com/acme/ci-{:02}/.github/workflows/*@refs/tags/*", BUILDER, 8, False),
+        ("https:/" + "/*a" * 330 + "/*{:02}*", "https:/" + "/aa" * 330, 32, True),
+        ("https://" + "*a" * 500 + "/*{:02}*", "https://" + "ab" * 400, 32, True),
+    ],
+)
+def test_comparing_long_builders_and_sources_with_long_patterns_counts_as_many_findings(
+    field: str, pattern: str, uri: str, number: int, *, is_long: bool
+) -> None:
+    patterns = [pattern.format(index) for index in range(64)]
+    builders, sources = (patterns, None) if field == "builders" else ([BUILDER], patterns)
+    required = policy(provenance={"builders": builders} | ({"sources": sources} if sources else {}))
+    builds = [
+        slsa_1(f"{uri}/x{index}") if sources is None else slsa_1(source=f"{uri}/x{index}") for index in range(number)
+    ]
+    facts = verify(
+        REPOSITORY,
+        IMAGE,
+        [attested(SLSA_1, build) for build in builds],
+        list(AUTHORITIES.values()),
+        NOW,
+        predicates=PROVENANCE_PREDICATES,
+    )
+    trust = Trust(AUTHORITIES, {NAME: facts}, NOW, predicates=PROVENANCE_PREDICATES)
+    context = Context(PolicySet.of([required]), "shop", {}, trust=trust)
+    began = time.thread_time()
+    with pytest.raises(ManyFindingsError) if is_long else nullcontext():
+        assert evaluate(pod(), msgspec.structs.replace(context, max_findings=1000)).is_denied
+    assert time.thread_time() - began < 0.05
 
 
 def test_builder_and_source_must_be_of_the_same_build() -> None:
