@@ -167,9 +167,23 @@ class Link(Struct, frozen=True, gc=False):
     metadata: _Meta
 
 
+class _Place(Struct, frozen=True, gc=False):
+    namespace: str | None = None
+
+
+class _Placed(Struct, frozen=True, gc=False):
+    metadata: _Place = _Place()
+
+
+_place_decoder = msgspec.json.Decoder(_Placed)
 _pod_decoder = msgspec.json.Decoder(StoredPod)
 _workload_decoder = msgspec.json.Decoder(StoredWorkload)
 _link_decoder = msgspec.json.Decoder(Link)
+
+
+def namespace_of(raw: bytes) -> str:
+    """The namespace of an object, from its JSON, in far less time than decoding takes. Raises msgspec.DecodeError."""
+    return _place_decoder.decode(raw).metadata.namespace or ""
 
 
 def decode_pod(raw: bytes) -> StoredPod:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -34,6 +35,7 @@ from sekisho.audit.objects import (
     decode_link,
     decode_pod,
     decode_workload,
+    namespace_of,
 )
 from sekisho.audit.promotion import Promotions
 from sekisho.pods import POD_TEMPLATES, OwnerReference, Pod, pod_template, stored_controller_of
@@ -53,9 +55,9 @@ class Surroundings(Struct, frozen=True, eq=False):
     labels_of: the labels of a namespace; None for one that is not known, whose pods do not count where policies read
         labels.
     objects_of: what is known of a pod's namespace that changes the pods of a template.
-    time_limit_of: makes a context in which one pod of a namespace is judged, with what is called now and then, and
-        raises UnjudgedError once that takes too long. Raises it too where the namespace has no time left. None for no
-        limit.
+    time_limit_of: makes a context in which one object of a namespace is decoded, judged and counted, with what is
+        called now and then, and raises UnjudgedError once that takes too long. Raises it too where the namespace has
+        no time left. None for no limit.
     """
 
     now: datetime
@@ -116,11 +118,11 @@ class Audit:
 
     def add_templates(self, kind: Kind, items: Iterable[Raw]) -> None:
         """Add objects of one of TEMPLATES, as JSON."""
-        self._add_all(items, lambda raw: self._add_template(kind, raw))
+        self._add_all(items, self._in_time(partial(self._add_template, kind)))
 
     def add_pods(self, items: Iterable[Raw]) -> None:
         """Add pods, as JSON."""
-        self._add_all(items, self._add_pod)
+        self._add_all(items, self._in_time(self._add_pod))
 
     def end(self) -> None:
         """Judge nothing more: a thread cannot be cancelled."""
@@ -159,17 +161,29 @@ class Audit:
                 self._unjudged += 1
                 self.defect = self.defect or error
 
+    def _in_time(self, add: Callable[[Raw, CheckTime | None], None]) -> Callable[[Raw], None]:
+        """What adds an object in the time that its namespace has, if that counts at all. It raises UnjudgedError."""
+        around = self._around
+
+        def added(raw: Raw) -> None:
+            namespace = namespace_of(raw)
+            if namespace not in around.exempt:
+                with around.time_limit_of(namespace) if around.time_limit_of is not None else nullcontext() as check:
+                    add(raw, check)
+
+        return added
+
     def _add_link(self, raw: Raw) -> None:
         meta = decode_link(raw).metadata
         above = stored_controller_of(meta.owner_references)
         if above is not None:
             self._links[meta.uid] = above
 
-    def _add_template(self, kind: Kind, raw: Raw) -> None:
+    def _add_template(self, kind: Kind, raw: Raw, check_time: CheckTime | None) -> None:
         workload = decode_workload(raw)
         meta = workload.metadata
         namespace = meta.namespace or ""
-        if meta.deletion_timestamp is not None or namespace in self._around.exempt:
+        if meta.deletion_timestamp is not None:
             return
         template = pod_template(workload, kind.group, kind.name)
         if template is None:
@@ -177,7 +191,7 @@ class Audit:
         _check_size(template, raw)
         owner = Owner(namespace, kind.name, meta.name or "", kind.api_version)
         creator = creator_of(kind.api_version, kind.name)
-        denial = self._created_again(template, namespace, creator, annotations=meta.annotations)
+        denial = self._created_again(template, namespace, creator, check_time, meta.annotations)
         if denial is None:
             return
         path = POD_TEMPLATES[kind.group, kind.name]
@@ -188,10 +202,10 @@ class Audit:
             violations=violations_in_object(denial.violations, path),
         )
 
-    def _add_pod(self, raw: Raw) -> None:
+    def _add_pod(self, raw: Raw, check_time: CheckTime | None) -> None:
         pod = decode_pod(raw)
         namespace = pod.metadata.namespace or ""
-        if not pod.runs or namespace in self._around.exempt:
+        if not pod.runs:
             return
         _check_size(pod, raw)
         audited, owner, uid = self._owner_of(pod, namespace)
@@ -199,16 +213,16 @@ class Audit:
         controller = stored_controller_of(pod.metadata.owner_references)
         creator = creator_of(controller.api_version, controller.kind) if controller is not None else None
         running = _as_requested(pod)
-        evaluation = self._evaluate(running, namespace, creator, Form.POD)
+        evaluation = self._evaluate(running, namespace, creator, Form.POD, check_time)
         if evaluation is None:
             return
         # What a pod of a template would get when it is created again is counted once, by the template.
-        denial = self._created_again(running, namespace, creator) if audited is None else None
+        denial = self._created_again(running, namespace, creator, check_time) if audited is None else None
         self._pods += 1
         titles = self._titles_of(evaluation.plan)
         self._pods_by_policies[titles] = self._pods_by_policies.get(titles, 0) + 1
         violations = _without_unverified(evaluation)
-        violated = set(self._promotions.selected(title for violation in violations for title in violation.policies))
+        violated = set(self._promotions.selected(_titles(violation.policies for violation in violations)))
         if audited is None and (violated or (denial is not None and denial.denied_by)):
             audited = self._without_template.setdefault(owner, OwnerAudit(owner))
         if audited is None:
@@ -247,21 +261,28 @@ class Audit:
         return None, Owner(namespace, reference.kind, reference.name, reference.api_version), reference.uid
 
     def _created_again(
-        self, pod: Pod, namespace: str, creator: Creator | None, annotations: Mapping[str, str] | None = None
+        self,
+        pod: Pod,
+        namespace: str,
+        creator: Creator | None,
+        check_time: CheckTime | None,
+        annotations: Mapping[str, str] | None = None,
     ) -> _Denial | None:
         """Why a pod would be denied that is created as this one was written; None in a namespace that is not known."""
         if pod.spec.ephemeral_containers:
             pod = replace(pod, spec=replace(pod.spec, ephemeral_containers=None))
         # As a manifest: the API server and the defaults of policies fill in a new pod what this one does not set.
-        evaluation = self._evaluate(pod, namespace, creator, Form.MANIFEST, annotations)
+        evaluation = self._evaluate(pod, namespace, creator, Form.MANIFEST, check_time, annotations)
         if evaluation is None:
             return None
         self._has_unverified |= NOT_VERIFIED in evaluation.notes
-        denying = [(violation, self._promotions.denying(violation)) for violation in _without_unverified(evaluation)]
+        # All violations of a control by the same policies are denied by the same of these.
+        first = _first_of_control(_without_unverified(evaluation))
+        denying = [(violation, self._promotions.denying(violation)) for violation in first]
         return _Denial(
-            tuple(sorted({title for _, titles in denying for title in titles})),
+            tuple(sorted(_titles(titles for _, titles in denying))),
             any(titles and violation.enforcement == Enforcement.DENY for violation, titles in denying),
-            _kept(_first_of_control(violation for violation, titles in denying if titles)[: self._max_violations]),
+            _kept([violation for violation, titles in denying if titles][: self._max_violations]),
         )
 
     def _evaluate(
@@ -270,6 +291,7 @@ class Audit:
         namespace: str,
         creator: Creator | None,
         form: Form,
+        check_time: CheckTime | None,
         annotations: Mapping[str, str] | None = None,
     ) -> Evaluation | None:
         """Judge a pod; None in a namespace that is not known. Raises UnjudgedError."""
@@ -277,16 +299,15 @@ class Audit:
         labels = around.labels_of(namespace) if self._policies.needs_labels else None
         if labels is None and self._policies.needs_labels:
             return None
-        with around.time_limit_of(namespace) if around.time_limit_of is not None else nullcontext() as check_time:
-            context = Context(
-                self._policies,
-                namespace,
-                labels,
-                clock=lambda: around.now,
-                objects=around.objects_of(namespace, pod),
-                check_time=check_time,
-            )
-            return evaluate(pod, context, form=form, subject=creator, annotations=annotations)
+        context = Context(
+            self._policies,
+            namespace,
+            labels,
+            clock=lambda: around.now,
+            objects=around.objects_of(namespace, pod),
+            check_time=check_time,
+        )
+        return evaluate(pod, context, form=form, subject=creator, annotations=annotations)
 
     def _titles_of(self, plan: Plan) -> tuple[str, ...]:
         """The titles of the policies with controls in a plan."""
@@ -317,11 +338,21 @@ def _as_requested(pod: Pod) -> Pod:
 
 
 def _first_of_control(violations: Iterable[Violation]) -> tuple[Violation, ...]:
-    """The first violation of each control by the same policies."""
-    first: dict[object, Violation] = {}
+    """The first violation of each control by the same policies with the same enforcement."""
+    # Thousands of violations may share the names of thousands of policies, which take long to compare.
+    of_shared: dict[tuple[str, Enforcement, int], Violation] = {}
     for violation in violations:
-        first.setdefault((violation.finding.control, violation.policies), violation)
+        of_shared.setdefault((violation.finding.control, violation.enforcement, id(violation.policies)), violation)
+    first: dict[tuple[str, Enforcement, tuple[str, ...]], Violation] = {}
+    for violation in of_shared.values():
+        first.setdefault((violation.finding.control, violation.enforcement, violation.policies), violation)
     return tuple(first.values())
+
+
+def _titles(of_violations: Iterable[tuple[str, ...]]) -> set[str]:
+    """All titles of policies; thousands of violations may share the same ones."""
+    shared = {id(titles): titles for titles in of_violations}
+    return {title for titles in shared.values() for title in titles}
 
 
 def _kept(violations: Iterable[Violation]) -> tuple[Violation, ...]:

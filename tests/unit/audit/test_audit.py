@@ -1,5 +1,8 @@
 """The audit of what runs: two numbers by policy and by owner, and neither says more than is so."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -7,8 +10,17 @@ import pytest
 from hypothesis import given
 from msgspec import Raw
 
-from sekisho.admission import NO_OBJECTS, Context, Form, NamespaceObjects, denying, evaluate
-from sekisho.audit import Audit, Owner, Result, Surroundings, promotions_of
+from sekisho.admission import (
+    NO_OBJECTS,
+    CheckTime,
+    Context,
+    Form,
+    NamespaceObjects,
+    UnjudgedError,
+    denying,
+    evaluate,
+)
+from sekisho.audit import TEMPLATES, Audit, Owner, Result, Surroundings, promotions_of
 from sekisho.pods import OwnerReference, Pod, Workload, stored_controller_of
 from sekisho.policies import PolicySet
 from tests import strategies
@@ -267,3 +279,50 @@ def test_bare_pod_counts_as_it_is_judged(body: Json, spec: Json) -> None:
 def test_owner_whose_names_no_object_can_have_is_passed_over(length: int, is_kept: bool) -> None:
     owner = OwnerReference("apps/v1", "Deployment", "x" * length, "u", controller=True)
     assert (stored_controller_of([owner]) is owner) is is_kept
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Pod"])
+def test_nearly_all_time_of_an_object_counts_for_its_namespace(kind: str) -> None:
+    counted = 0.0
+
+    @contextmanager
+    def timed(namespace: str) -> Iterator[CheckTime]:
+        nonlocal counted
+        assert namespace == "shop"
+        began = time.thread_time()
+        yield lambda: None
+        counted += time.thread_time() - began
+
+    added = [f"C{index}" for index in range(97)]
+    spec = {"containers": [container(securityContext={"capabilities": {"add": added}}) for _ in range(100)]}
+    policies = [policy(f"policy-{index}", enforcement="Warn", controls={"capabilities": {}}) for index in range(500)]
+    around = Surroundings(NOW, (), lambda namespace: {}, lambda namespace, pod: NO_OBJECTS, timed)
+    audit_of_many = Audit(PolicySet.of(policies), promotions_of(policies), around)
+    began = time.thread_time()
+    if kind == "Pod":
+        audit_of_many.add_pods([Raw(msgspec.json.encode(pod("many", spec=spec)))])
+    else:
+        audit_of_many.add_templates(TEMPLATES[0], [Raw(msgspec.json.encode(workload(kind, "many", spec)))])
+    took = time.thread_time() - began
+    assert counted > 0.9 * took
+    assert took < 1.0  # 9,700 violations of 500 policies
+    assert len(audit_of_many.result().owners[0].violations) == 1
+
+
+def test_objects_of_a_namespace_without_time_are_not_read() -> None:
+    @contextmanager
+    def ended(namespace: str) -> Iterator[CheckTime]:
+        if namespace == "shop":
+            raise UnjudgedError("its namespace has taken too much CPU time in this pass")
+        yield lambda: None
+
+    around = Surroundings(NOW, (), lambda namespace: {}, lambda namespace, pod: NO_OBJECTS, ended)
+    one = Audit(PolicySet.of([UNPRIVILEGED]), promotions_of([UNPRIVILEGED]), around)
+    there = [
+        pod("a", spec=PRIVILEGED),
+        pod("ended", status={"phase": "Failed"}),
+        pod("b", spec=PRIVILEGED, namespace="x"),
+    ]
+    one.add_pods([Raw(msgspec.json.encode(body)) for body in there])
+    result = one.result()
+    assert (counts(result), result.unjudged) == ((1, 1, 1), 2)
