@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from json.encoder import encode_basestring
@@ -33,31 +33,38 @@ class ManyFindingsError(SekishoError):
 
 
 class _Remaining(threading.local):
-    """How many more findings this thread may make; None for any number."""
+    """How many more findings this thread may make, None for any number; and what each calls, None for nothing."""
 
     findings: int | None = None
+    check_time: Callable[[], None] | None = None
 
 
 _remaining: Final = _Remaining()
 
 
-def begin_findings(maximum: int | None) -> None:
+def begin_findings(maximum: int | None, check_time: Callable[[], None] | None = None) -> None:
     """Let this thread make at most `maximum` findings until `end_findings`; the next one raises ManyFindingsError.
 
     maximum: None for any number.
+    check_time: called for each finding, and all that counts as some.
 
     One check may make thousands for one container, and only then does its caller see how many they are.
     """
-    _remaining.findings = maximum
+    _remaining.findings, _remaining.check_time = maximum, check_time
 
 
 def end_findings() -> None:
     """Let this thread make any number of findings again. Always follows `begin_findings`."""
-    _remaining.findings = None
+    _remaining.findings = _remaining.check_time = None
 
 
 def count_as_findings(number: int) -> None:
-    """Count work that takes as long as making `number` findings. Raises ManyFindingsError as `begin_findings` says."""
+    """Count work that takes as long as making `number` findings. Raises ManyFindingsError as `begin_findings` says.
+
+    Raises what `check_time` raises.
+    """
+    if _remaining.check_time is not None:
+        _remaining.check_time()
     remaining = _remaining.findings
     if remaining is not None:
         if remaining < number:

@@ -178,19 +178,21 @@ def mutate(
     clock: Clock | None = None,
     trust: Trust | None = None,
     check_time: CheckTime | None = None,
+    max_findings: int = MAX_FINDINGS,
 ) -> Outcome:
     """The answer of the mutating webhook: defaults for a new pod, or for new ephemeral containers.
 
     namespace_labels: None only where `policies.needs_labels` is false.
     clock: the time for waivers; with None no waiver applies.
     trust: has the digests of tags that are resolved; with None, none is.
-    check_time: as for `validate`.
+    check_time, max_findings: as for `validate`.
 
-    Nothing that is computed on the way is remembered: the pod may still be denied.
+    Raises ManyFindingsError as `validate` does. Nothing that is computed on the way is remembered: the pod may still be
+    denied.
     """
     begin_trial()
     try:
-        return _mutated(review, policies, namespace_labels, clock, trust, check_time)
+        return _mutated(review, policies, namespace_labels, clock, trust, check_time, max_findings)
     except UnjudgedError as error:
         return errored(review, str(error))
     finally:
@@ -204,6 +206,7 @@ def _mutated(
     clock: Clock | None,
     trust: Trust | None,
     check_time: CheckTime | None,
+    max_findings: int,
 ) -> Outcome:
     early = _without_judging(review)
     if early is not None:
@@ -214,7 +217,8 @@ def _mutated(
     only = _changeable(review)
     if pod is None or not review.is_pod or only == frozenset() or _is_mirror_pod(review):
         return allowed(review)
-    context = Context(policies, review.namespace or "", namespace_labels, clock, NO_OBJECTS, check_time, trust)
+    namespace = review.namespace or ""
+    context = Context(policies, namespace, namespace_labels, clock, NO_OBJECTS, check_time, trust, max_findings)
     plan = policies.plan(context.namespace, namespace_labels, pod, review.user_info)
     mirrored = mirror_images(pod, plan, context, only)
     pod = with_images(pod, mirrored)

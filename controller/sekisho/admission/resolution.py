@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sekisho.admission.changed_images import ChangedImage
+from sekisho.admission.changed_images import ChangedImage, images_of
 from sekisho.admission.context import Context
 from sekisho.admission.verdict import Violation, judge, judge_evidence
 from sekisho.admission.waivers import apply_waivers
@@ -30,8 +30,11 @@ def resolve_tags(
     only: the names of the containers that may still be changed; None for a new pod.
     old: a pod whose images are left as they are, where they are in the same container or volume; None for none.
 
-    Raises UnjudgedError as `context.check_time` does, and for a pod with too many violations.
+    Raises UnjudgedError as `context.check_time` does, and for a pod with too many violations. Raises ManyFindingsError
+    for more than `context.max_findings`.
     """
+    if all("@" in placed.image for placed in images_of(pod)):
+        return [], ()  # the usual case where images are verified: nothing to resolve
     resolved: dict[FieldPath, ChangedImage] = {}
     lookups: dict[Lookup, None] = {}
     for violation in _undecided(pod, plan, context, old):
@@ -55,7 +58,7 @@ def _undecided(pod: Pod, plan: Plan, context: Context, old: Pod | None) -> Seque
     steps = [step for step in plan.steps if step.control == CONTROL.name]
     violations = [
         violation
-        for violation in judge(pod, steps, None, context.check_time)
+        for violation in judge(pod, steps, None, context.check_time, context.max_findings)
         if violation.finding.allowed != NEEDS_DIGEST
     ]
     denied, _ = apply_waivers(violations, pod, context)

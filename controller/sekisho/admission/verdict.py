@@ -48,7 +48,8 @@ class Violation(Struct, frozen=True, gc=False):
         """The policies' own lines, each once and after a space; empty where they have none."""
         if not self.messages:
             return ""
-        lines = dict.fromkeys(message for policy, message in self.messages if policy in self.policies)
+        policies = frozenset(self.policies)
+        lines = dict.fromkeys(message for policy, message in self.messages if policy in policies)
         return "".join(f" {line}" for line in list(lines)[:MAX_OWN_LINES])
 
 
@@ -77,12 +78,12 @@ def judge(
         before = with_time_checks(old, check_time), timed(container_refs(old.spec), check_time)
     violations: list[Violation] = []
     max_of_step = MAX_FINDINGS if before is not None and max_findings >= MAX_FINDINGS else None
-    begin_findings(max_findings)
+    begin_findings(max_findings, check_time)
     try:
         for step in steps:
             if check_time is not None:
                 check_time()
-            findings = step.check(*now) if before is None else _not_excused(step, now, before, max_of_step)
+            findings = step.check(*now) if before is None else _not_excused(step, now, before, max_of_step, check_time)
             if findings:
                 if len(violations) + len(findings) * len(step.required_by) > max_findings:
                     raise ManyFindingsError("they are too many")
@@ -108,7 +109,11 @@ _PodAndContainers = tuple[Pod, Sequence[ContainerRef]]
 
 
 def _not_excused(
-    step: Step, now: _PodAndContainers, before: _PodAndContainers, max_findings: int | None
+    step: Step,
+    now: _PodAndContainers,
+    before: _PodAndContainers,
+    max_findings: int | None,
+    check_time: CheckTime | None,
 ) -> Sequence[Finding]:
     """The findings of a step on a pod that it did not have before an update.
 
@@ -117,12 +122,12 @@ def _not_excused(
     Raises ManyFindingsError.
     """
     if max_findings is not None:
-        begin_findings(max_findings)
+        begin_findings(max_findings, check_time)
     findings = step.check(*now)
     if not findings:
         return findings
     if max_findings is not None:
-        begin_findings(max_findings)
+        begin_findings(max_findings, check_time)
     known = {finding.identity for finding in step.check(*before)}
     return [finding for finding in findings if finding.identity not in known]
 
@@ -184,7 +189,7 @@ def judge_evidence(
     catalogs = context.policies.catalogs_at(context.clock)
     by_evidence: list[Violation] = []
     # A caller that waits for all has its time checks instead, and what long scans count for does not end judging.
-    begin_findings(context.max_findings if context.max_findings < MAX_FINDINGS else None)
+    begin_findings(context.max_findings if context.max_findings < MAX_FINDINGS else None, context.check_time)
     try:
         for step in steps:
             if step.evidence_check is None:

@@ -151,7 +151,8 @@ class PodReviews:
         check_time: CheckTime | None,
         trust: Trust | None,
     ) -> Outcome:
-        return admission.mutate(review, policies, labels, self._clock, trust, check_time)
+        max_findings = MAX_FINDINGS_ON_LOOP if check_time is None else MAX_FINDINGS
+        return admission.mutate(review, policies, labels, self._clock, trust, check_time, max_findings)
 
     def _answer(
         self, webhook: str, judge: Judge, body: bytes, deadline: Deadline

@@ -81,6 +81,19 @@ def same_policy(number: int) -> ClusterPodPolicy:
     return msgspec.convert({"metadata": {"name": f"policy-{number}"}, "spec": spec}, ClusterPodPolicy)
 
 
+async def test_no_pod_holds_the_loop_where_each_of_its_policies_has_a_message() -> None:
+    spec = {"podSecurityStandard": {"level": "restricted"}}
+    policies = [
+        {"metadata": {"name": f"policy-{number}"}, "spec": spec | {"message": f"ask team {number}"}}
+        for number in range(COUNT)
+    ]
+    reviews = pods(Enforced(PolicySet.of(msgspec.convert(one, ClusterPodPolicy) for one in policies)))
+    try:
+        assert await held(reviews.validate, pod(95)) < MAX_SECONDS
+    finally:
+        reviews.close()
+
+
 MATCHES: Final[dict[str, Callable[[int], dict[str, Any]]]] = {
     "images": lambda number: {"images": [f"*-{number}-{one}.example/*a*a*b" for one in range(32)]},
     "names": lambda number: {"names": [f"*{one}-{number}" for one in range(64)]},
