@@ -25,7 +25,7 @@ from sekisho.images.reference import is_digest
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.registry.client import MAX_LIST_BYTES, Referrers, RegistryClient, Repository
 from sekisho.registry.errors import Failure, RegistryError
-from sekisho.registry.hints import attached_at, hint_of, in_order, layer_type, may_be_scan, may_be_vex
+from sekisho.registry.hints import attached_at, ends_first, hint_of, in_order, layer_type, may_be_scan, may_be_vex
 from sekisho.registry.manifests import Descriptor
 from sekisho.registry.room import Hold
 
@@ -180,8 +180,7 @@ async def _layers(
         for layer in content.manifest.layers or ()
         if layer.media_type.startswith(BUNDLE) or layer.media_type in (SIMPLE_SIGNING, ENVELOPE)
     ]
-    if source == _ATTESTATION_TAG:  # cosign appends
-        layers.reverse()
+    layers = layers[::-1] if source == _ATTESTATION_TAG else ends_first(layers)  # cosign appends
     return _Layers(tuple(layers[:MAX_CANDIDATES]), tuple(layers[MAX_CANDIDATES:]))
 
 

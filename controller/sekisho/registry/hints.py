@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from itertools import chain
+from typing import TypeVar
 
-from sekisho.images.evidence import MAX_CANDIDATES
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.statements import SIGN_PREDICATE
 from sekisho.images.vex import VEX_PREDICATES
 from sekisho.registry.manifests import Descriptor
 from sekisho.timestamps import in_utc, parse
+
+T = TypeVar("T")
 
 
 def hint_of(descriptor: Descriptor) -> str:
@@ -65,20 +67,26 @@ def _ends(descriptors: list[Descriptor], maximum: int) -> list[Descriptor]:
     return [*descriptors[:first], *descriptors[len(descriptors) - (maximum - first) :]]
 
 
+def ends_first(attached: Sequence[T]) -> list[T]:
+    """The last of a list, the first, the last but one, and so on to the middle: the newest is at one of the ends."""
+    ordered = list(attached)
+    half = len(attached) // 2
+    ordered[::2] = attached[half:][::-1]
+    ordered[1::2] = attached[:half]
+    return ordered
+
+
 def in_order(descriptors: Sequence[Descriptor], predicates: Collection[str]) -> list[Descriptor]:
     """In which order to read, by hints that nobody has signed: signatures, what gives none, attestations.
 
     Nothing is left out because of a hint but what is past the bounds. Of the attestations that policies need, the
-    newest of each type come first. Without hints, registries list the oldest or the newest first: then both ends come
-    first.
+    newest of each type come first. Where hints say no time, both ends of the list come first.
     """
     by_rank: list[list[Descriptor]] = [[], [], [], []]
-    for descriptor in descriptors:
+    for descriptor in ends_first(descriptors):
         hint = hint_of(descriptor)
         by_rank[0 if hint == SIGN_PREDICATE else 1 if not hint else 2 if hint in predicates else 3].append(descriptor)
     signatures, unknown, needed, others = by_rank
-    if predicates and len(descriptors) > MAX_CANDIDATES:
-        unknown = [unknown[index // 2 if index % 2 == 0 else -1 - index // 2] for index in range(len(unknown))]
     needed.sort(key=lambda one: one.annotations.created if one.annotations is not None else "", reverse=True)
     numbers: Counter[str] = Counter()
     by_number: dict[int, list[Descriptor]] = {}

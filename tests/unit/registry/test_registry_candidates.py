@@ -139,8 +139,9 @@ async def test_many_bundles_in_the_list_do_not_hide_what_only_tags_have(
         registry.attach(image, b"%d" % number, predicate=SIGN)
     registry.attach_tag(image, "by one", "by two")
     result = await find_candidates(client, registry.repository, image)
-    payloads = [one.payload for one in result.candidates]
-    assert payloads == [*(b"%d" % number for number in range(32)), b"simple", b"simple", b"signature"]
+    *listed, by_one, by_two, signature = [one.payload for one in result.candidates]
+    assert {int(payload) for payload in listed} == BOTH_ENDS_OF_40
+    assert (by_one, by_two, signature) == (b"simple", b"simple", b"signature")
     assert result.omitted == 8
 
 
@@ -197,7 +198,7 @@ async def test_large_attestations_of_all_places_together_are_bounded(
     registry.referrers.clear()
     registry.attach(image, b"c" * LARGE, predicate=SCAN)
     result = await find_candidates(client, registry.repository, image, wanted(SCAN))
-    assert [one.payload[:1] for one in result.candidates] == [b"c", b"a"]
+    assert [one.payload[:1] for one in result.candidates] == [b"c", b"b"]
     assert result.omitted == 1
 
 
@@ -241,8 +242,8 @@ async def test_signatures_of_one_older_tag_are_all_found(registry: Registry, cli
     candidates = (await find_candidates(client, registry.repository, image)).candidates
     assert [candidate.source for candidate in candidates] == [".sig tag"] * 2
     assert [dict(candidate.annotations) for candidate in candidates] == [
-        {"dev.cosignproject.cosign/signature": "by one"},
         {"dev.cosignproject.cosign/signature": "by another"},
+        {"dev.cosignproject.cosign/signature": "by one"},
     ]
 
 
@@ -461,6 +462,7 @@ async def test_small_candidates_take_no_room_and_larger_signatures_do(
         await needs.hold.release()
 
 
+BOTH_ENDS_OF_40 = {*range(16), *range(24, 40)}
 SCAN = "https://cosign.sigstore.dev/attestation/vuln/v1"
 VEX = "https://openvex.dev/ns"
 LARGE = module.MAX_LAYER_BYTES + 1
@@ -539,8 +541,8 @@ async def test_tag_with_many_layers_is_read(registry: Registry, client: Registry
         image = registry.image(suffix)
         registry.push(registry.manifest_of(layers), f"{image.replace(':', '-')}.{suffix}")
         result = await find_candidates(client, registry.repository, image, wanted(SCAN))
-        assert len(result.candidates) == 32
-        assert (b"44" in {one.payload for one in result.candidates}) is (suffix == "att")
+        numbers = {int(one.payload) for one in result.candidates}
+        assert numbers == ({*range(13, 45)} if suffix == "att" else {*range(16), *range(29, 45)})
         registry.manifests.clear()
 
 
@@ -633,13 +635,35 @@ async def test_vex_that_is_listed_and_cannot_be_read_is_hidden(
     assert result.may_hide_vex is may_hide_vex
 
 
-async def test_both_ends_of_a_long_list_without_hints_are_read(registry: Registry, client: RegistryClient) -> None:
+@pytest.mark.parametrize("predicate", ["", SIGN, SCAN, "https://example.test/other/v1"])
+@pytest.mark.parametrize("needs", [(), (SCAN,)])
+async def test_both_ends_of_a_long_list_without_times_are_read(
+    registry: Registry, client: RegistryClient, predicate: str, needs: tuple[str, ...]
+) -> None:
     image = registry.image()
     for number in range(40):
-        registry.attach(image, b"%d" % number)
-    result = await find_candidates(client, registry.repository, image, wanted(SCAN))
-    numbers = {int(one.payload) for one in result.candidates}
-    assert numbers == {*range(16), *range(24, 40)}
+        registry.attach(image, b"%d" % number, predicate=predicate)
+    result = await find_candidates(client, registry.repository, image, wanted(*needs))
+    assert {int(one.payload) for one in result.candidates} == BOTH_ENDS_OF_40
+
+
+@pytest.mark.parametrize("place", ["list", "fallback tag", ".sig tag"])
+@pytest.mark.parametrize("position", [0, 50])
+async def test_first_and_newest_signature_of_many_small_attachments_are_read(
+    registry: Registry, client: RegistryClient, place: str, position: int
+) -> None:
+    contents = [b"%02d" % number * (module.MAX_TOTAL_BYTES // 32) for number in range(50)]
+    contents.insert(position, b"signature")
+    image = registry.image()
+    registry.has_referrers = place == "list"
+    if place == ".sig tag":
+        layers: list[tuple[bytes, str, dict[str, str]]] = [(one, module.SIMPLE_SIGNING, {}) for one in contents]
+        registry.push(registry.manifest_of(layers), f"{image.replace(':', '-')}.sig")
+    else:
+        for content in contents:
+            registry.attach(image, content)
+    result = await find_candidates(client, registry.repository, image)
+    assert b"signature" in {one.payload for one in result.candidates}
 
 
 async def test_room_is_waited_for_and_given_back(registry: Registry, client: RegistryClient) -> None:
