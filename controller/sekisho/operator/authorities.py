@@ -1,5 +1,6 @@
 """The status of an authority: whether it is valid, and whether signatures can be verified with it."""
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -7,6 +8,7 @@ from sekisho.operator.conditions import State, accepted_condition, make_conditio
 from sekisho.operator.records import Record
 from sekisho.operator.status import Sources, View
 from sekisho.policies import ImageAuthority, compile_authority
+from sekisho.policies.authorities import CompiledKey
 from sekisho.policies.resolved_authorities import ResolvedAuthority, resolve
 from sekisho.policies.status import ConditionStatus, ImageAuthorityStatus
 from sekisho.timestamps import rfc3339
@@ -20,26 +22,32 @@ def wanted_authority_status(record: Record, view: View) -> ImageAuthorityStatus:
     if not isinstance(record.policy, ImageAuthority):
         state = not_accepted("authority")
     else:
-        resolved = _resolved(record.policy, view.sources)
-        state = _usable_state(resolved, view.sources, view.now)
+        compiled = compile_authority(record.policy)
+        resolved = resolve(compiled, view.sources.secrets, view.sources.config_maps, view.sources.public_root)
+        state = _usable_state(compiled.keys, resolved, view.sources, view.now)
         expires = rfc3339(resolved.expires) if resolved.expires else None
     conditions = (accepted_condition(record, view.now), make_condition(record, "Usable", state, view.now))
     return ImageAuthorityStatus(record.generation, conditions, expires)
 
 
-def _resolved(written: ImageAuthority, sources: Sources) -> ResolvedAuthority:
-    return resolve(compile_authority(written), sources.secrets, sources.config_maps, sources.public_root)
-
-
-def _usable_state(resolved: ResolvedAuthority, sources: Sources, now: datetime) -> State:
+def _usable_state(keys: Sequence[CompiledKey], resolved: ResolvedAuthority, sources: Sources, now: datetime) -> State:
     problem = resolved.authority.problem_at(now)
     if problem and sources.missing:
         return State(ConditionStatus.UNKNOWN, "NotRead", sources.missing)
     if problem:
         return State(ConditionStatus.FALSE, "Unusable", problem)
-    until = f"until {rfc3339(resolved.expires)}" if resolved.expires else "without an end"
-    if resolved.authority.key_problems:
-        problems = "; ".join(resolved.authority.key_problems)
-        message = f"signatures are verified {until}, but {problems}"[:MAX_PROBLEMS_LENGTH]
-        return State(ConditionStatus.TRUE, "PartlyUsable", message)
-    return State(ConditionStatus.TRUE, "Usable", f"signatures are verified {until}")
+    message = "signatures are verified " + (
+        f"until {rfc3339(resolved.expires)}" if resolved.expires else "without an end"
+    )
+    problems = resolved.authority.key_problems
+    if problems:
+        message += f", but {'; '.join(problems)}"
+    message = "; ".join([message, *_earlier_ends(keys, resolved.expires, now)])[:MAX_PROBLEMS_LENGTH]
+    return State(ConditionStatus.TRUE, "PartlyUsable" if problems else "Usable", message)
+
+
+def _earlier_ends(keys: Sequence[CompiledKey], last: datetime | None, now: datetime) -> Iterator[str]:
+    """Which keys end, or have ended, before the last one, and when."""
+    for index, key in enumerate(keys):
+        if key.until is not None and key.until != last:
+            yield f"spec.keys[{index}] {'ended' if now >= key.until else 'ends'} at {rfc3339(key.until)}"

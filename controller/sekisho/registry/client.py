@@ -123,7 +123,7 @@ class _Pause:
     def check(self, name: str) -> None:
         """Raises RegistryError during the pause of `name`."""
         if time.monotonic() < self.until:
-            if self._error is not None and self._error.fix:  # somebody must act, and time does not help
+            if self._error is not None and self._error.fix:  # somebody may have to act, and time does not help
                 raise RegistryError(self._error.failure, str(self._error), fix=self._error.fix)
             message = f"{name} was unavailable a moment ago; it is tried again soon"
             raise RegistryError(Failure.UNAVAILABLE, message)

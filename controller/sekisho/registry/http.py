@@ -39,7 +39,10 @@ _NO_CONNECTION: Final = (
     aiohttp.ConnectionTimeoutError,
     AddressDeniedError,
 )
-_UNREACHABLE: Final = ("cannot be reached, or its certificate is not trusted", "")
+_UNREACHABLE: Final = (
+    "cannot be reached, or its certificate is not trusted",
+    "try again; if that does not help, an administrator must let Sekisho reach the registry: Sekisho's log says why",
+)
 _NOT_TRUSTED: Final = (
     "has a certificate that is not trusted",
     "repair the registry's certificate; Sekisho's log says why",

@@ -286,7 +286,7 @@ def _occurrence(pod: Pod, uid: str, denied: list[Violation], now: datetime) -> O
     namespace = pod.metadata.namespace or ""
     above = written_by_owner(pod.metadata.owner_references)
     written = fixes_in_object(denied, above) if above else denied
-    message = f"running pods would be denied now: {denial_message(written)}"
+    message = f"existing pods would be denied now: {denial_message(written)}"
     content = stated(above, Reason.IMAGE_NO_LONGER_TRUSTED, _AGE.sub("", message), written)
     subject = ObjectReference("v1", "Pod", pod.metadata.name or "", namespace, uid)
     return Occurrence(controller_in(namespace, pod.metadata.owner_references) or subject, subject, content, now)

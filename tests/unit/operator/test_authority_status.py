@@ -7,11 +7,12 @@ import pytest
 from sekisho.operator.authorities import wanted_authority_status
 from sekisho.operator.records import Record, read_record
 from sekisho.operator.status import Sources, View
-from tests.unit.images.signing import P256, pem
+from tests.unit.images.signing import OTHER_P256, P256, pem
 
 NOW = datetime(2026, 11, 26, 12, 0, 0, tzinfo=UTC)
 END = datetime(2027, 6, 30, tzinfo=UTC)
 PEM = {"pem": pem(P256), "until": "2027-06-30T00:00:00Z"}
+LATER = {"pem": pem(OTHER_P256), "until": "2027-07-30T00:00:00Z"}
 SECRET = {"secret": {"name": "k"}}
 THERE = Sources({"k": {"cosign.pub": pem(P256).encode()}}, {}, None)
 NOWHERE = Sources({}, {}, None)
@@ -54,6 +55,34 @@ CASES: list[tuple[tuple[object, ...], View, tuple[str, str, str], str | None]] =
             f"signatures are verified until 2027-06-30T00:00:00Z, but {MISSING.replace('[0]', '[1]')}",
         ),
         "2027-06-30T00:00:00Z",
+    ),
+    (
+        (PEM, SECRET),
+        view(THERE),
+        ("True", "Usable", "signatures are verified without an end; spec.keys[0] ends at 2027-06-30T00:00:00Z"),
+        None,
+    ),
+    (
+        (PEM, SECRET, LATER),
+        view(THERE, END),
+        (
+            "True",
+            "Usable",
+            "signatures are verified without an end; spec.keys[0] ended at 2027-06-30T00:00:00Z; "
+            "spec.keys[2] ends at 2027-07-30T00:00:00Z",
+        ),
+        None,
+    ),
+    (
+        (PEM, LATER, SECRET),
+        view(NOWHERE, END),
+        (
+            "True",
+            "PartlyUsable",
+            f"signatures are verified until 2027-07-30T00:00:00Z, but {MISSING.replace('[0]', '[2]')}; "
+            "spec.keys[0] ended at 2027-06-30T00:00:00Z",
+        ),
+        "2027-07-30T00:00:00Z",
     ),
     (
         (SECRET,),

@@ -201,7 +201,7 @@ async def test_owner_of_an_image_that_a_policy_would_deny_now_is_reported(site: 
     assert occurrence.related == ObjectReference("v1", "Pod", "db-0", "team", "db-0")
     assert (occurrence.statement.reason, occurrence.statement.policies) == (Reason.IMAGE_NO_LONGER_TRUSTED, ("denies",))
     assert occurrence.statement.note.startswith(
-        f'running pods would be denied now: policy "denies" denies container "app" for its image "{unsigned}"'
+        f'existing pods would be denied now: policy "denies" denies container "app" for its image "{unsigned}"'
     )
     assert ", not signed (allowed" in occurrence.statement.note
     assert occurrence.statement.fixes[0].startswith("spec.template.spec.containers[0].image: ")
