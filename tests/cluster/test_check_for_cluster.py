@@ -10,9 +10,11 @@ import yaml
 
 from sekisho.timestamps import rfc3339
 from tests.cluster.conftest import Cluster
+from tests.controlplane.installed import NAMESPACE
 from tests.controlplane.kubectl import Completed, Kubectl
 from tests.controlplane.plane import ControlPlane
 from tests.pods import container
+from tests.unit.images.signing import P256, pem
 
 CONTEXTS = ("here", "there")
 VERSION = "sekisho.dev/v1alpha1"
@@ -104,3 +106,23 @@ def test_diff_shows_where_two_clusters_differ(cluster: Cluster, applied: str, co
     assert (same.returncode, same.stdout) == (0, "")
     one = cluster.sekisho_cli("diff", "--kubeconfig", str(contexts), "--context", "here")
     assert (one.returncode, "for each of two clusters, found 1" in one.stderr) == (2, True)
+
+
+def test_verify_reads_the_keys_of_the_cluster_and_says_which_are_missing(
+    cluster: Cluster, kubectl: Kubectl, namespace: str, tmp_path: Path
+) -> None:
+    authority = {"kind": "ImageAuthority", "spec": {"keys": [{"secret": {"name": namespace}}]}}
+    rule = {"images": ["127.0.0.1:1"], "by": {"anyOf": [namespace]}}
+    signed = {"kind": "ClusterPodPolicy", "spec": {"controls": {"images": {"signatures": [rule]}}}}
+    own = tmp_path / "signed.yaml"
+    written = [{"apiVersion": VERSION, "metadata": {"name": namespace}, **one} for one in (authority, signed)]
+    own.write_text(yaml.safe_dump_all(written))
+    options = ("verify", "-p", str(own), "--cluster", "--kubeconfig", str(cluster.plane.kubeconfig))
+    image = f"127.0.0.1:1/acme/pay@sha256:{'a' * 64}"
+    missing = cluster.sekisho_cli(*options, image)
+    assert f"note: Secret {namespace} of namespace {NAMESPACE} does not exist" in missing.stderr
+    assert f"note: ImageAuthority {namespace} is unusable" in missing.stderr
+    secret = ("secret", "generic", namespace, f"--from-literal=cosign.pub={pem(P256)}", "--namespace", NAMESPACE)
+    cluster.plane.kubectl.check("create", *secret)
+    there = cluster.sekisho_cli(*options, image)
+    assert (there.returncode, "unusable" in there.stderr, "Secret" in there.stderr) == (2, False, False), there.stderr

@@ -462,10 +462,10 @@ def test_keyless_signature_of_the_right_identity_is_admitted(
     own_root = "trustedRoot: {configMap: {name: sigstore-trusted-root}}"
     assert issuer in authority
     (tmp_path / "ci.yaml").write_text(authority.replace(issuer, f"issuer: {sigstore.issuer}\n    {own_root}"))
-    [*as_written, verify, create_root, make_folder, keep_root] = documented_commands(BY_CI, signed)
-    for command in (create_root, make_folder, keep_root, *as_written):
+    [*as_written, verify, create_root] = documented_commands(BY_CI, signed)
+    for command in (create_root, *as_written):
         shell(command)
-    shown = shell(f"{verify} --context-dir trust").stdout
+    shown = shell(verify).stdout
     assert re.search(f"signed by ci at .*, as {re.escape(IDENTITY)} of {re.escape(sigstore.issuer)}", shown), shown
     assert "passes: requires an image signed by ci" in shown
     site.kubectl.check("delete", "clusterpodpolicy", "signed-by-ci", "--wait=false")
@@ -984,7 +984,7 @@ def is_unusable(site: Site, name: str, problem: str) -> bool:
     return any(one["type"] == "Usable" and one["status"] == "False" and problem in one["message"] for one in conditions)
 
 
-BY_KEY, BY_CI = "Start with a key", "Without a key, by a CI provider"
+BY_KEY, ROTATION, BY_CI = "Start with a key", "Rotate the key", "Without a key, by a CI provider"
 
 
 def documented(section: str, language: str) -> list[str]:
@@ -1020,7 +1020,7 @@ def test_commands_of_the_page_on_signed_images_do_what_it_says(
     site: Site, binaries: Binaries, cosign: Cosign, repository_name: str, tmp_path: Path
 ) -> None:
     image = site.registry.push_image(repository_name, tag="1.2.3")
-    site.registry.push_image(repository_name, "unsigned", tag="1.1.0")
+    unsigned = site.registry.push_image(repository_name, "unsigned", tag="1.1.0")
     (tmp_path / "signed.yaml").write_text(as_here(documented(BY_KEY, "yaml")[0], image))
     shell = shell_in(site, tmp_path, binaries, cosign)
     [*until_verified, pay, older] = documented_commands(BY_KEY, image)
@@ -1032,6 +1032,17 @@ def test_commands_of_the_page_on_signed_images_do_what_it_says(
         # A policy that only warns waits for a look-up for half a second.
         wait_until(lambda: ", not signed (allowed" in shell(older).stderr, SOON, "an unsigned image is warned about")
         assert 'policy "signed" warns about container "older" for its image' in shell(older).stderr
+        (tmp_path / "signed.yaml").write_text(as_here(documented(ROTATION, "yaml")[0], image))
+        [*rotate, describe] = documented_commands(ROTATION, image)
+        for command in rotate:
+            shell(command)
+        said = re.compile(r"verified without an end; spec\.keys\[0\] end(s|ed) at 2027-06-30T00:00:00Z")
+        wait_until(lambda: said.search(shell(describe).stdout), SOON, "the status says when the old key ends")
+        [sign] = [command for command in until_verified if command.startswith("cosign sign ")]
+        shell(sign.replace("cosign.key", "new.key").replace(image.digest, unsigned.digest))
+        wait_until(
+            lambda: "Warning" not in shell(older).stderr, SOON, "an image that the new key has signed is trusted"
+        )
     finally:
         site.kubectl.check("delete", "clusterpodpolicy/signed", "imageauthority/documented", "--wait=false")
 

@@ -1,7 +1,7 @@
 """The Secrets and ConfigMaps that ImageAuthorities refer to, from files."""
 
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final, NoReturn
 
 import msgspec
@@ -15,6 +15,8 @@ from sekisho.manifests.objects import read_manifests
 from sekisho.policies import CompiledAuthority, PolicySet, Problem
 from sekisho.policies.resolved_authorities import resolve
 
+_Contents = dict[str, dict[str, Data]]
+"""The data of Secrets and of ConfigMaps, by kind and name."""
 _ABSENT: Final = dict.fromkeys(("Secret", "ConfigMap"), "is not in a file that was read (--policy, --context-dir)")
 
 
@@ -31,27 +33,45 @@ class _Object(Struct, rename="camel"):
     binary_data: dict[str, str] | None = None
 
 
-def authorities_of(policies: PolicySet, sources: Iterable[Source]) -> dict[str, Authority]:
+ReadMore = Callable[[Collection[tuple[str, str]]], Iterable[Source]]
+"""Reads the objects with these kinds and names from elsewhere, as far as they are there."""
+
+
+def nothing_more(wanted: Collection[tuple[str, str]]) -> Iterable[Source]:
+    """For commands that read files only."""
+    return ()
+
+
+def authorities_of(
+    policies: PolicySet, sources: Iterable[Source], read_more: ReadMore = nothing_more
+) -> dict[str, Authority]:
     """The authorities of a policy set by name, with what their Secrets and ConfigMaps hold.
+
+    read_more: reads those that the sources do not have.
 
     Ends the command for such an object that is not valid, and for a second one with the same name.
     """
     written = policies.authorities
-    contents: dict[str, dict[str, Data]] = {"Secret": {}, "ConfigMap": {}}
+    contents: _Contents = {"Secret": {}, "ConfigMap": {}}
     wanted = {reference for authority in written.values() for reference in _references(authority)}
     if wanted:
-        for manifest in read_manifests(sources):
-            if isinstance(manifest, Manifest) and manifest.group == "" and manifest.kind in contents:
-                name = _name(manifest.value)
-                if (manifest.kind, name) in wanted:
-                    if name in contents[manifest.kind]:
-                        _fail(manifest, f"is a second {manifest.kind} {name}; keep the one where Sekisho is installed")
-                    contents[manifest.kind][name] = _contents(manifest)
+        _add(contents, sources, wanted)
+        _add(contents, read_more({(kind, name) for kind, name in wanted if name not in contents[kind]}), wanted)
     root = public_root() if any(authority.is_keyless for authority in written.values()) else None
     return {
         name: resolve(authority, contents["Secret"], contents["ConfigMap"], root, _ABSENT).authority
         for name, authority in written.items()
     }
+
+
+def _add(contents: _Contents, sources: Iterable[Source], wanted: Collection[tuple[str, str]]) -> None:
+    for manifest in read_manifests(sources):
+        if isinstance(manifest, Manifest) and manifest.group == "" and manifest.kind in contents:
+            name = _name(manifest.value)
+            if (manifest.kind, name) in wanted:
+                if name in contents[manifest.kind]:
+                    _fail(manifest, f"is a second {manifest.kind} {name}; keep the one where Sekisho is installed")
+                contents[manifest.kind][name] = _contents(manifest)
 
 
 def _references(authority: CompiledAuthority) -> Iterator[tuple[str, str]]:

@@ -149,7 +149,9 @@ def _checks(
     from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 
     authority_sources = (*objects_for_authorities(judging.policy_paths, context), *sources.texts)
-    with ImageLookups(policies, authority_sources, wanted.registry_config, wanted.registry_ca_file) as images:
+    keys = options.KeysInCluster(wanted.kubeconfig, wanted.kube_context, wanted.cluster)
+    lookups = ImageLookups(policies, authority_sources, wanted.registry_config, wanted.registry_ca_file, keys.read)
+    with lookups as images:
         checks = _run(sources, judging.checker(policies, namespaces, images.trust()), wanted.jobs)
         images.look_up(lookup.reference for item in checks.checked for lookup in item.lookups)
         return _run(sources, judging.checker(policies, namespaces, images.trust()), wanted.jobs)

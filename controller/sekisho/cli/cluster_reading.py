@@ -1,5 +1,6 @@
 """The cluster that manifests are judged for: its policies, and its namespaces with what changes their pods."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +9,7 @@ import click
 from sekisho.cli.cluster_command import run_in_cluster
 from sekisho.cli.options import ClusterState
 from sekisho.cluster.api import ApiClient
+from sekisho.cluster.live_release import read_release
 from sekisho.cluster.live_state import namespaces_not_judged, read_state
 from sekisho.findings import printable
 from sekisho.manifests import labels_in
@@ -33,3 +35,19 @@ def read_cluster(kubeconfig: Path | None, context: str | None) -> ClusterState:
 
     run_in_cluster(kubeconfig, run, context)
     return states[0]
+
+
+def read_keys(kubeconfig: Path | None, context: str | None, wanted: Iterable[tuple[str, str]]) -> tuple[Source, ...]:
+    """The Secrets and ConfigMaps of the cluster's release with these kinds and names, and a note for each that is
+    missing; ends the command if the cluster cannot be read. Parameters are those of `read_cluster`.
+    """
+    sources: list[Source] = []
+
+    async def run(api: ApiClient) -> None:
+        release = await read_release(api, wanted)
+        for problem in release.problems:
+            click.echo(f"note: {printable(problem)}", err=True)
+        sources.extend(Source(_NAME, 0, text, ("v1", kind)) for kind, text in release.objects)
+
+    run_in_cluster(kubeconfig, run, context)
+    return tuple(sources)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from sekisho.cli import options
-from sekisho.cli.authority_objects import authorities_of
+from sekisho.cli.authority_objects import ReadMore, authorities_of, nothing_more
 from sekisho.controls.image_catalogs import Catalogs
 from sekisho.images import Reference
 from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
@@ -38,17 +38,23 @@ class ImageLookups:
     """The authorities that policies may name, and what registries hold beside images. A context manager."""
 
     def __init__(
-        self, policies: PolicySet, sources: Iterable[Source], config: Path | None, ca_file: Path | None
+        self,
+        policies: PolicySet,
+        sources: Iterable[Source],
+        config: Path | None,
+        ca_file: Path | None,
+        read_more: ReadMore = nothing_more,
     ) -> None:
         """Look up with the authorities of a policy set.
 
         sources: have the Secrets and ConfigMaps that authorities refer to.
+        read_more: reads those that the sources do not have.
         config: credentials; None for Docker's own file, if there is one.
         ca_file: further authorities for the certificates of registries; None for none.
 
         Ends the command with an error if a file cannot be used.
         """
-        self.authorities = authorities_of(policies, sources)
+        self.authorities = authorities_of(policies, sources, read_more)
         self._policies = policies
         self._registries = policies.registries
         self._predicates = policies.predicates

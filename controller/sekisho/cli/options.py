@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
@@ -179,6 +179,26 @@ def cluster_state(kubeconfig: Path | None, context: str | None, *, is_wanted: bo
     from sekisho.cli.cluster_reading import read_cluster
 
     return read_cluster(kubeconfig, context)
+
+
+class KeysInCluster(Struct, frozen=True):
+    """Where --cluster or --context reads the Secrets and ConfigMaps of authorities that no file has.
+
+    kubeconfig, context: None where the options are not set.
+    is_wanted: whether --cluster is set.
+    """
+
+    kubeconfig: Path | None
+    context: str | None
+    is_wanted: bool
+
+    def read(self, wanted: Collection[tuple[str, str]]) -> tuple[Source, ...]:
+        """The objects with these kinds and names, with a note for each that is missing. May end the command."""
+        if not wanted or not (self.is_wanted or self.context is not None):
+            return ()
+        from sekisho.cli.cluster_reading import read_keys
+
+        return read_keys(self.kubeconfig, self.context, wanted)
 
 
 def pod_kinds(written: Iterable[str]) -> PodKinds:

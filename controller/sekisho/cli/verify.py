@@ -27,6 +27,7 @@ from sekisho.controls.images import NEEDS_DIGEST, image_rules, judge_catalogs
 from sekisho.findings import printable, words
 from sekisho.images import ImageError, Reference, parse, without_credentials
 from sekisho.images.evidence import ImageFacts, Signature, Unknown
+from sekisho.manifests import Source
 from sekisho.pods import Container, Pod, PodSpec, container_refs
 from sekisho.policies import (
     ClusterPodPolicy,
@@ -43,12 +44,29 @@ IMAGES: Final = "images"
 """The control whose parameters are judged."""
 
 
+class _Arguments(msgspec.Struct, frozen=True, kw_only=True):
+    """The values of the options that say by what images are judged, and how registries are reached."""
+
+    policy_paths: tuple[Path, ...]
+    namespace: str
+    labels_file: Path | None
+    context_dir: Path | None
+    cluster: bool
+    kubeconfig: Path | None
+    kube_context: str | None
+    registry_config: Path | None
+    registry_ca_file: Path | None
+
+
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
 @options.policy_paths
 @options.namespace
 @options.namespace_labels
 @options.context_dir
+@options.cluster
+@options.kubeconfig
+@options.kube_context
 @options.registry_config
 @options.registry_ca_file
 @click.option(
@@ -59,37 +77,31 @@ IMAGES: Final = "images"
     show_default=True,
     help="The format of the report on standard output.",
 )
-def verify(
-    images: tuple[str, ...],
-    policy_paths: tuple[Path, ...],
-    namespace: str,
-    labels_file: Path | None,
-    context_dir: Path | None,
-    registry_config: Path | None,
-    registry_ca_file: Path | None,
-    output: str,
-) -> None:
+def verify(images: tuple[str, ...], output: str, **values: Any) -> None:
     """Verify the signatures and attestations of images, as the webhook does.
 
     For each IMAGE: who has signed and scanned it, and when; each rule on signatures, attestations or catalogs that
     applies to it in the namespace; and other reasons for which the control images would deny it, such as its registry.
-    ImageAuthorities are read from the policies' files, and so are the Secrets and ConfigMaps that they refer to. The
-    exit code is 0 if that control would admit every image, 1 if it would deny some, 2 for bad input or an image that
-    could not be looked up. An image that pods pull from a mirror is verified there. The labels of pods are not known: a
-    policy with a podSelector counts for every image. Where its mirrors do, the image is also verified without them.
+    ImageAuthorities are read from the policies' files or the cluster, and so are the Secrets and ConfigMaps that they
+    refer to. The exit code is 0 if that control would admit every image, 1 if it would deny some, 2 for bad input or an
+    image that could not be looked up. An image that pods pull from a mirror is verified there. The labels of pods are
+    not known: a policy with a podSelector counts for every image. Where its mirrors do, the image is also verified
+    without them.
     """
+    wanted = _Arguments(**values)
     written = _parsed(images)
-    objects = options.load_policies(policy_paths, None, context_dir)
+    live = options.cluster_state(wanted.kubeconfig, wanted.kube_context, is_wanted=wanted.cluster)
+    objects = options.load_policies(wanted.policy_paths, None, wanted.context_dir, applied=live.policies)
     policies = PolicySet.of(objects)
-    context = options.context_sources(context_dir)
-    namespaces = options.known_namespaces(labels_file, context, namespace, needs_labels=policies.needs_labels)
-    labels = namespaces.labels(namespace) if policies.needs_labels else None
-    sources = objects_for_authorities(policy_paths, context)
+    context = (*live.sources, *options.context_sources(wanted.context_dir))
+    namespace, needs_labels = wanted.namespace, policies.needs_labels
+    namespaces = options.known_namespaces(wanted.labels_file, context, namespace, needs_labels=needs_labels)
+    labels = namespaces.labels(namespace) if needs_labels else None
     for_every_pod = PolicySet.of([_for_every_pod(policy) for policy in objects])
     unselective = PolicySet.of([policy for policy in objects if not _has_pod_selector(policy)])
     pulled = [_pulled(image, (for_every_pod, unselective), namespace, labels) for image in written]
     references = _parsed(list(chain.from_iterable(pulled)))
-    with ImageLookups(policies, sources, registry_config, registry_ca_file) as lookups:
+    with _lookups(wanted, policies, context) as lookups:
         lookups.look_up(references.values())
         _note_unusable(lookups)
         reports = []
@@ -101,6 +113,12 @@ def verify(
     else:
         write("\n".join(line for report in reports for line in image_lines(report, namespace)) + "\n")
     sys.exit(max(report.exit_code for report in reports))
+
+
+def _lookups(wanted: _Arguments, policies: PolicySet, context: Sequence[Source]) -> ImageLookups:
+    sources = objects_for_authorities(wanted.policy_paths, context)
+    keys = options.KeysInCluster(wanted.kubeconfig, wanted.kube_context, wanted.cluster)
+    return ImageLookups(policies, sources, wanted.registry_config, wanted.registry_ca_file, keys.read)
 
 
 def _parsed(images: Sequence[str]) -> dict[str, Reference]:
@@ -151,7 +169,9 @@ def _note_unusable(lookups: ImageLookups) -> None:
             notes.append(f"ImageAuthority {name} is unusable: {problem}")
         notes += [f"a key of ImageAuthority {name} is unusable: {problem}" for problem in authority.key_problems]
     if notes:
-        notes.append("Secrets and ConfigMaps of authorities are read from the policies' files and from --context-dir")
+        notes.append(
+            "Secrets and ConfigMaps of authorities are read from the policies' files, --context-dir and --cluster"
+        )
     for note in notes:
         click.echo(f"note: {printable(note)}", err=True)
 

@@ -96,7 +96,7 @@ def test_authority_whose_secret_is_not_there_is_said_to_be_unusable(tmp_path: Pa
     result = verified(tmp_path, context, KEY)
     assert result.exit_code == 2  # nobody listens there
     assert 'note: ImageAuthority release is unusable: spec.keys[0].secret: Secret "k"' in result.stderr
-    assert "are read from the policies' files and from --context-dir" in result.stderr
+    assert "are read from the policies' files, --context-dir and --cluster" in result.stderr
 
 
 def test_secret_is_read_in_base64_and_as_text(tmp_path: Path) -> None:
