@@ -30,10 +30,8 @@ from sekisho.controls.image_signatures import (
     MAX_AUTHORITIES,
     AuthorityName,
     Registry,
-    Signer,
     have_distinct,
     shared_signers,
-    signer_of,
 )
 from sekisho.controls.image_vulnerabilities import Vulnerabilities, compiled
 from sekisho.findings import words
@@ -42,7 +40,7 @@ from sekisho.images.evidence import Attestation, ImageFacts
 from sekisho.images.predicate_values import MAX_PATH_LENGTH, MAX_VALUE_LENGTH, PATH_PATTERN, as_json, needed_path
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.statements import SIGN_PREDICATE
-from sekisho.images.trust import Trust
+from sekisho.images.trust import Signer, Trust, signer_of
 from sekisho.images.vex import VEX_PREDICATES, VEX_UNREAD
 from sekisho.timestamps import rfc3339
 
@@ -341,7 +339,7 @@ def _is_by_distinct(
     made: dict[str, dict[Signer, list[Attestation]]] = {name: {} for name in names}
     for attestation in facts.attestations:
         for by in attestation.signatures if attestation.predicate_type in kind.predicates else ():
-            if by.authority in made and trust.authorities[by.authority].accepts(by, trust.now):
+            if by.authority in made and trust.accepts(by):
                 made[by.authority].setdefault(signer_of(by), []).append(attestation)
     signers = {
         name: [signer for signer, own in by_signer.items() if judge([*own, *vex], (name,), trust.now) is None]
@@ -354,8 +352,7 @@ def _by(facts: ImageFacts, predicates: Sequence[str], names: Sequence[str], trus
     """The attestations of some types by authorities."""
     for attestation in facts.attestations:
         if attestation.predicate_type in predicates and any(
-            signature.authority in names and trust.authorities[signature.authority].accepts(signature, trust.now)
-            for signature in attestation.signatures
+            signature.authority in names and trust.accepts(signature) for signature in attestation.signatures
         ):
             yield attestation
 

@@ -259,7 +259,7 @@ def _changed(names: Iterable[str], facts: ImageFacts, trust: Trust) -> list[str]
 
 def _has_lost(authority: Authority, facts: ImageFacts, trust: Trust) -> bool:
     signatures = (by for one in facts.attestations for by in one.signatures if by.authority == authority.name)
-    return any(not authority.accepts(by, trust.now) for by in signatures)
+    return any(not trust.accepts(by) for by in signatures)
 
 
 def _not_newest(rule: ImageRule, reference: Reference, facts: ImageFacts, trust: Trust) -> Fault | None:

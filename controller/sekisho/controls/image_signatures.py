@@ -9,23 +9,21 @@ from msgspec import Meta, Struct
 
 from sekisho.controls.control import ParameterError, cel
 from sekisho.controls.image_rules import Fault, ImageRule, patterns_of, repair_of_key
-from sekisho.findings import words
-from sekisho.images.evidence import ImageFacts, Signature, signatures_by_others
+from sekisho.findings import count_as_findings, words
+from sekisho.images.evidence import ImageFacts, signatures_by_others
 from sekisho.images.registries import MAX_PATTERN_LENGTH
-from sekisho.images.trust import Trust
+from sekisho.images.trust import Signer, Trust
 from sekisho.timestamps import rfc3339
 
 MAX_RULES: Final = 32
 MAX_AUTHORITIES: Final = 16
 ONE_OF_ANY_AND_ALL: Final = "set either anyOf, with or without count, or allOf"
+_SIGNATURES_OF_A_FINDING: Final = 32
+"""Saying why these do not count takes as long as making a finding."""
 COUNT_OF_ANY: Final = "count must not be larger than the number of authorities in anyOf"
 
 Registry = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN_LENGTH)]
 AuthorityName = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-
-
-Signer = tuple[str, ...]
-"""A key's fingerprint, or an issuer and an identity."""
 
 
 class Signers(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
@@ -123,11 +121,7 @@ def _allowed(by: Signers) -> str:
 
 def _judge(by: Signers, facts: ImageFacts, trust: Trust, unusable: Mapping[str, str]) -> Fault | None:
     """Why an image is not signed as a rule requires; None if it is."""
-    signers = {
-        name: {signer_of(one) for one in facts.signatures if trust.authorities[name].accepts(one, trust.now)}
-        for name in by.names
-        if name not in unusable
-    }
+    signers = {name: trust.signers_of(facts, name) for name in by.names if name not in unusable}
     signed = [name for name in signers if signers[name]]
     if len(signed) >= by.required:
         if have_distinct(signers, by.required):
@@ -151,11 +145,6 @@ def shared_signers(is_made: str, make: str, names: Sequence[str]) -> Fault:
     )
 
 
-def signer_of(signature: Signature) -> Signer:
-    """Who made a signature: a key, or an issuer's identity, whichever root its certificate leads to."""
-    return (signature.issuer, signature.identity) if signature.identity else (signature.fingerprint,)
-
-
 def have_distinct(signers: Mapping[str, Collection[Signer]], required: int) -> bool:
     """Whether at least `required` authorities have a signer each that is counted for no other one."""
     counted: dict[Signer, str] = {}
@@ -174,6 +163,7 @@ def have_distinct(signers: Mapping[str, Collection[Signer]], required: int) -> b
 
 def _signers_problem(by: Signers, signed: Sequence[str], facts: ImageFacts, trust: Trust) -> str:
     """What the registry has, such as `has no accepted signature; 2 signatures by other keys`."""
+    count_as_findings(len(facts.signatures) // _SIGNATURES_OF_A_FINDING)
     ended = [
         f"a signature by {signature.authority} with a key that ended at {rfc3339(end)}"
         for signature in facts.signatures

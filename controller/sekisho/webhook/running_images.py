@@ -6,7 +6,6 @@ the same fields would be, from what is known about its images; what is not known
 
 import logging
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -15,11 +14,12 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-from sekisho.admission import Context, UnjudgedError, evaluate, with_enforcement, written_by_owner
+from sekisho.admission import CheckTime, Context, UnjudgedError, evaluate, with_enforcement, written_by_owner
 from sekisho.admission.denial import denial_message
 from sekisho.admission.template_paths import fixes_in_object
 from sekisho.admission.verdict import Violation
 from sekisho.cluster.events import Occurrence, Reason
+from sekisho.cluster.live_audit import Clocks
 from sekisho.cluster.namespaces import Namespaces
 from sekisho.cluster.owners import ObjectReference, controller_in
 from sekisho.images import ImageError, Reference, parse
@@ -41,8 +41,6 @@ MAX_OCCURRENCES: Final = 4096
 """Owners that get an Event after one pass. A namespace has at most as many as it leaves free."""
 MAX_LABELS: Final = 5000
 """Policies in the metric; further ones are counted as `other`."""
-MAX_SECONDS_OF_POD: Final = 1.0
-"""A pod that takes more CPU time to judge is left out."""
 _AGE: Final = re.compile(r" \d+ (?:minutes|hours|days) ago(?:,(?= at ))?")
 """In what a rule says about a scan. Without it, the Event of the next pass is the same one."""
 
@@ -104,6 +102,7 @@ class RunningImages:
         self._older_than = older_than
         self._policies = basis.policies()
         self._authorities = basis.authorities(self._policies)
+        self._clocks = Clocks()
         self._known: set[int] = set()
         self._old: set[str] = set()
         self._images: dict[tuple[tuple[str, ...], str], set[int]] = {}
@@ -156,16 +155,21 @@ class RunningImages:
         return counts | {key: float(len(running)) for key, running in others.items()}
 
     def _judge(self, raw: Raw) -> None:
-        pod, meta = _decoder.decode(raw), _head_decoder.decode(raw).metadata
+        pod = _decoder.decode(raw)
         namespace = pod.metadata.namespace or ""
         secrets = pull_secrets_of_pod(namespace, pod.spec) if self._basis.uses_pod_secrets else None
         for reference in references_of(pod):
             self._look_up_if_old(reference, secrets, namespace)
+        if namespace not in self._basis.exempt:
+            with self._clocks.of(namespace) as check_time:
+                self._judge_images(pod, raw, secrets, check_time)
+
+    def _judge_images(self, pod: Pod, raw: Raw, secrets: PodPullSecrets | None, check_time: CheckTime) -> None:
+        """Judge a pod, also given as JSON, in the time that its namespace has. Raises UnjudgedError."""
+        namespace, meta = pod.metadata.namespace or "", _head_decoder.decode(raw).metadata
         labels = self._basis.namespaces.known(namespace) if self._policies.needs_labels else None
-        if labels is None and self._policies.needs_labels:
-            return  # a new namespace
-        if namespace in self._basis.exempt or meta.deletion_timestamp is not None:
-            return
+        if (labels is None and self._policies.needs_labels) or meta.deletion_timestamp is not None:
+            return  # in a new namespace, or about to end
         plan = self._policies.plan(namespace, labels, pod)
         steps = [step for step in plan.steps if step.control == CONTROL]
         digests = running_digests(raw)
@@ -174,12 +178,6 @@ class RunningImages:
         for requirement in (requirement for step in steps for requirement in step.required_by):
             self._images.setdefault((requirement.policies, requirement.enforcement.value), set())
         trust = self._trust(secrets)
-        until = time.thread_time() + MAX_SECONDS_OF_POD
-
-        def check_time() -> None:
-            if time.thread_time() > until:
-                raise UnjudgedError(f"it takes more than {MAX_SECONDS_OF_POD:g} s")
-
         context = Context(
             self._policies, namespace, labels, clock=lambda: self._now, check_time=check_time, trust=trust
         )

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from sekisho.cluster import live_audit
 from sekisho.cluster.events import Occurrence, Reason
 from sekisho.cluster.namespaces import PATH as NAMESPACES
 from sekisho.cluster.namespaces import Namespaces, decode_labels
@@ -397,6 +398,20 @@ async def test_pod_that_cannot_be_judged_does_not_keep_others_from_being_judged(
     await site.refresh.refresh()
     assert [one.regarding.name for one in site.occurrences] == ["unsigned"]
     assert "the images of 1 running pods could not be judged" in caplog.messages
+
+
+async def test_pods_of_a_namespace_that_takes_too_long_do_not_keep_others_from_being_judged(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live_audit, "MAX_SECONDS_OF_NAMESPACE", 0.0)
+    monkeypatch.setattr(live_audit, "MAX_SECONDS_OF_OBJECT", 0.0)
+    site.require(("signed", {}))
+    for name in ("first", "second", "third"):
+        site.run(meta={"name": name}, containers=[{"name": "app", "image": site.unsigned(name)}])
+    site.run(meta={"name": "other", "namespace": "shop"}, containers=[{"name": "app", "image": site.unsigned("x")}])
+    await site.refresh.refresh()
+    assert [one.regarding.name for one in site.occurrences] == ["first", "other"]
+    assert "the images of 2 running pods could not be judged" in caplog.messages
 
 
 async def test_pass_follows_soon_after_a_change(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
