@@ -1,4 +1,4 @@
-"""`sekisho migrate`: policies that do the same as another admission control."""
+"""`sekisho migrate`: policies that do the same as another admission control; here Pod Security admission."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from sekisho.cli import options
 from sekisho.cli.groups import Group
+from sekisho.cli.migrate_engines import kyverno
 from sekisho.cli.terminal import write
 from sekisho.findings import printable
 from sekisho.manifests import read_sources
@@ -30,6 +31,9 @@ class _Item(Struct, frozen=True):
 @click.group(cls=Group)
 def migrate() -> None:
     """Write policies that do the same as another admission control."""
+
+
+migrate.add_command(kyverno)
 
 
 @migrate.command()

@@ -1,0 +1,1 @@
+"""Policies of other engines, translated into ours by what they say, not by their names."""
