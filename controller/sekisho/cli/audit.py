@@ -1,6 +1,7 @@
 """`sekisho audit`: which running pods violate policies, and which would be denied if they were created again."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from sekisho.audit import Result
 from sekisho.cli import options
 from sekisho.cli.cluster_audit import audit_cluster, max_owners, policies_of, write_notes
 from sekisho.cli.cluster_command import kubeconfig, run_in_cluster
-from sekisho.cli.reports import audit_json, audit_sarif, audit_text
+from sekisho.cli.reports import audit_html, audit_json, audit_sarif, audit_text
 from sekisho.cli.terminal import write
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.names import is_label
@@ -23,7 +24,7 @@ from sekisho.cluster.names import is_label
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(("text", "json", "sarif")),
+    type=click.Choice(("text", "json", "sarif", "html")),
     default="text",
     show_default=True,
     help="The format of the report on standard output.",
@@ -58,6 +59,8 @@ def audit(
                 write(audit_json.render(result, policies))
             case "sarif":
                 write(audit_sarif.render(result))
+            case "html":
+                write(audit_html.render(result, policies, datetime.now(UTC)))
             case _:
                 write(audit_text.render(result, policies, max_owners))
 

@@ -9,6 +9,7 @@ import click
 
 from sekisho.audit import Audit, Result, promotions_of
 from sekisho.cli.cluster_command import CommandError
+from sekisho.cli.reports.audit_text import notes
 from sekisho.cli.terminal import progress
 from sekisho.cluster.api import ApiClient, ApiError
 from sekisho.cluster.live_audit import read_objects, surroundings
@@ -113,7 +114,5 @@ class _Bar:
 
 def write_notes(result: Result) -> None:
     """Write to stderr what could not be judged."""
-    if result.unjudged:
-        click.echo(f"note: {result.unjudged:,} objects could not be judged; a webhook denies such pods", err=True)
-    if result.has_unverified:
-        click.echo("note: rules on images that need evidence from registries were not judged", err=True)
+    for note in notes(result):
+        click.echo(f"note: {note}", err=True)

@@ -47,6 +47,14 @@ def summary(result: Result) -> str:
     return " ".join(sentences)
 
 
+def notes(result: Result) -> Iterator[str]:
+    """What could not be judged."""
+    if result.unjudged:
+        yield f"{counted(result.unjudged, 'object')} could not be judged; a webhook denies such pods"
+    if result.has_unverified:
+        yield "rules on images that need evidence from registries were not judged"
+
+
 def _table(result: Result, policies: Iterable[Policy]) -> str:
     rows: list[tuple[str, ...]] = [_COLUMNS]
     for policy, impact in counted_policies(result, policies):
