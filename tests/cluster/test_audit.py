@@ -20,6 +20,7 @@ from sekisho.pods import Workload
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.cluster.conftest import Cluster
 from tests.cluster.release_helpers import POLICIES, get, wait_enforced
+from tests.controlplane.build import Binaries
 from tests.controlplane.component import base_environment
 from tests.controlplane.kubectl import Completed, Kubectl
 from tests.controlplane.waiting import wait_until
@@ -139,6 +140,20 @@ def test_counts_before_a_policy_is_applied_are_what_the_api_server_then_answers(
             ("Deployment", "idle-", 0),
         )
     }
+
+
+@pytest.mark.long
+def test_counts_of_10_000_pods_of_400_owners_are_those_of_judging_pod_by_pod(binaries: Binaries) -> None:
+    done = subprocess.run(  # its own cluster: no controller may make or delete pods meanwhile
+        (sys.executable, "-m", "tests.load.running", "--pods=10000", "--owners=400"),
+        cwd=Path(__file__).parents[2],
+        env=base_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "The counts of the first one are those of judging pod by pod." in done.stderr
+    assert "| lists of pods | 40.00, budget 40: met |" in done.stderr
 
 
 def is_denied(kubectl: Kubectl, spec: Json) -> bool:

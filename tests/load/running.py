@@ -25,7 +25,7 @@ from tests.controlplane.progress import Progress
 from tests.load.figures import compared
 from tests.load.page import machine, table, write_section
 from tests.load.population import create_all
-from tests.load.running_pass import CALLS, Figures
+from tests.load.running_pass import CALLS, SET_SUFFIX, Figures
 
 Json = dict[str, Any]
 
@@ -86,7 +86,7 @@ async def _owner(api: ApiClient, number: int) -> str:
     body: Json = {"metadata": {"name": name}, "spec": spec}
     made = json.loads(await api.create(f"/apis/apps/v1/namespaces/{namespace}/deployments", msgspec.json.encode(body)))
     owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": made["metadata"]["uid"]}
-    body["metadata"] = {"name": f"{name}-5d8", "ownerReferences": [{**owner, "controller": True}]}
+    body["metadata"] = {"name": f"{name}{SET_SUFFIX}", "ownerReferences": [{**owner, "controller": True}]}
     made = json.loads(await api.create(f"/apis/apps/v1/namespaces/{namespace}/replicasets", msgspec.json.encode(body)))
     uid: str = made["metadata"]["uid"]
     return uid
@@ -94,8 +94,14 @@ async def _owner(api: ApiClient, number: int) -> str:
 
 def _pod(number: int, owner: int, uid: str) -> tuple[str, Json]:
     """The path and the body of a pod of an owner, whose ReplicaSet has the uid."""
-    above = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"d{owner}-5d8", "uid": uid, "controller": True}
-    meta = {"name": f"d{owner}-5d8-{number}", "labels": {"app": f"d{owner}"}, "ownerReferences": [above]}
+    above = {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "name": f"d{owner}{SET_SUFFIX}",
+        "uid": uid,
+        "controller": True,
+    }
+    meta = {"name": f"d{owner}{SET_SUFFIX}-{number}", "labels": {"app": f"d{owner}"}, "ownerReferences": [above]}
     return PODS.path(_name(owner)), {"metadata": meta, "spec": _spec(owner)}
 
 

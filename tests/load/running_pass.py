@@ -16,21 +16,23 @@ from typing import Final
 
 import msgspec
 import uvloop
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
-from sekisho.admission import Context, Form, denying, evaluate
-from sekisho.audit import LINKS, PODS, TEMPLATES, Audit, Result, promotions_of
+from sekisho.admission import Context, Form, evaluate
+from sekisho.audit import LINKS, PODS, TEMPLATES, Audit, Promotions, Result, promotions_of
 from sekisho.cluster.api import METADATA_LIST, ApiClient
 from sekisho.cluster.live_audit import read_objects, surroundings
 from sekisho.cluster.live_namespaces import read_namespaces
 from sekisho.cluster.pages import pages
 from sekisho.manifests import parse_policies
-from sekisho.pods import Workload
+from sekisho.pods import Workload, controller_of
 from sekisho.policies import PolicySet
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 from tests.load.usage import peak_mib, resident_mib, start_peak
 
 CALLS: Final = "event loop held at most"
+SET_SUFFIX: Final = "-5d8"
+"""What the name of a Deployment's ReplicaSet has in addition."""
 _TICK: Final = 0.001
 POLICIES: Final = """
 apiVersion: sekisho.dev/v1alpha1
@@ -97,7 +99,8 @@ async def measure(kubeconfig: Path, times: int) -> Figures:
         policies = parse_policies(POLICIES, "policies")
         policy_set = PolicySet.of(policies)
         around = surroundings(datetime.now(UTC), EXEMPT_NAMESPACES, known.labels, known.objects_of)
-        audit = Audit(policy_set, promotions_of(policies), around, max_violations=8)
+        promotions = promotions_of(policies)
+        audit = Audit(policy_set, promotions, around, max_violations=8)
         requests: list[int] = []
         gc.collect()
         gc.freeze()
@@ -115,7 +118,7 @@ async def measure(kubeconfig: Path, times: int) -> Figures:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-        is_exact = times > 1 or await _is_exact(api, policy_set, result)
+        is_exact = times > 1 or await _is_exact(api, policy_set, promotions, result)
         held = loop.longest * 1e3
         return Figures(
             result.pods, result.violating, result.denied, seconds, cpu, memory, held, len(requests), is_exact
@@ -144,23 +147,58 @@ def _copies(items: list[Raw], copy: int) -> Iterator[Raw]:
     return (Raw(bytes(raw).replace(b'"uid":"', b'"uid":"%d-' % copy)) for raw in items)
 
 
-async def _is_exact(api: ApiClient, policies: PolicySet, result: Result) -> bool:
-    """Whether judging pod by pod gives the same numbers: all pods are as their templates, but for defaults."""
+class _Counts(Struct):
+    """How many pods violate a policy as they run, and how many would be denied; and the owners of the latter."""
+
+    pods: int = 0
+    violating: int = 0
+    denied: int = 0
+    owners: set[str] = field(default_factory=set)
+
+    def add(self, *, is_violating: bool, is_denied: bool, owner: str) -> None:
+        self.pods += 1
+        self.violating += is_violating
+        self.denied += is_denied
+        if is_denied:
+            self.owners.add(owner)
+
+    @property
+    def numbers(self) -> tuple[int, int, int, int]:
+        return self.pods, self.violating, self.denied, len(self.owners)
+
+
+async def _is_exact(api: ApiClient, policies: PolicySet, promotions: Promotions, result: Result) -> bool:
+    """Whether judging pod by pod gives the same numbers, for the cluster and for each policy and owner.
+
+    All pods are as their templates, but for defaults, and every policy applies to all of them.
+    """
+    total, of_owners, of_policies = _Counts(), dict[str, _Counts](), {title: _Counts() for title in result.policies}
     now = datetime.now(UTC)
-    violating = denied = count = 0
     async for page in pages(api, PODS.path(None), {}):
         for raw in page.items or ():
             pod = msgspec.json.decode(raw, type=Workload)
             namespace = pod.metadata.namespace or ""
-            judged = [
-                evaluate(pod, Context(policies, namespace, None, clock=lambda: now), form=form)
+            running, again = (
+                evaluate(pod, Context(policies, namespace, None, clock=lambda: now), form=form).violations
                 for form in (Form.POD, Form.MANIFEST)
-            ]
-            count += 1
-            violating += bool(judged[0].violations)
-            # `baseline` audits, and requires no more than `restricted`.
-            denied += bool(denying(judged[1].violations))
-    return (count, violating, denied) == (result.pods, result.violating, result.denied)
+            )
+            violated = {title for violation in running for title in violation.policies}
+            denying = {title for violation in again for title in promotions.denying(violation)}
+            above = controller_of(pod.metadata.owner_references)
+            name = above.name.removesuffix(SET_SUFFIX) if above is not None else ""
+            owner = f"Deployment {namespace}/{name}"
+            for counts in (total, of_owners.setdefault(owner, _Counts())):
+                counts.add(is_violating=bool(violated), is_denied=bool(denying), owner=owner)
+            for title, counts in of_policies.items():
+                counts.add(is_violating=title in violated, is_denied=title in denying, owner=owner)
+    shown = {owner: counts for owner, counts in of_owners.items() if counts.violating or counts.denied}
+    return (
+        total.numbers == (result.pods, result.violating, result.denied, result.denied_owners)
+        and {owner: (counts.violating, counts.denied) for owner, counts in shown.items()}
+        == {audited.owner.title: (audited.violating, audited.denied) for audited in result.owners}
+        and {title: counts.numbers for title, counts in of_policies.items()}
+        == {title: (one.pods, one.violating, one.denied, one.owners) for title, one in result.policies.items()}
+    )
 
 
 if __name__ == "__main__":
