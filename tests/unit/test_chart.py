@@ -804,8 +804,10 @@ WORDS = {
     "mutatingwebhookconfigurations": "webhook configurations",
     "namespaces": "namespace",
     "pods": "pods",
+    "policyreports": "policyreports",
     "replicasets": "ReplicaSets",
     "replicationcontrollers": "ReplicationControllers",
+    "reports": "reports",
     "secrets": "Secret",
     "serviceaccounts": "ServiceAccounts",
     "statefulsets": "StatefulSets",
@@ -818,7 +820,7 @@ def test_the_security_page_says_what_each_permission_is_worth(account: str) -> N
     page = (CHART.parents[1] / "docs" / "security.md").read_text()
     section = page.partition(f"### The {account}'s token")[2].partition("\n### ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| ")]
-    granted = rules(*VERIFIED, "imageVerification.podPullSecrets=true")
+    granted = rules(*VERIFIED, "imageVerification.podPullSecrets=true", "audit.reports=true")
     for resource in {resource for role, rule in granted if f"-{account}" in role for resource in rule["resources"]}:
         name, _, subresource = resource.partition("/")
         assert any(WORDS[name] in row and subresource in row for row in rows), resource
@@ -833,6 +835,18 @@ def test_controller_may_list_what_runs_only_where_it_audits() -> None:
     assert {"pods", "deployments", "cronjobs", "namespaces"} <= listed()
     assert "--audit" not in arguments(deployments("audit.enabled=false")["sekisho-controller"])
     assert listed("audit.enabled=false") == {"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}
+
+
+def test_controller_may_write_reports_only_where_they_are_enabled() -> None:
+    verbs = ["list", "create", "patch", "delete"]
+    added = [rule for rule in rules("audit.reports=true") if rule not in rules()]
+    assert added == [
+        ("ClusterRole/sekisho-controller", {"apiGroups": [group], "resources": [name], "verbs": verbs})
+        for group, name in (("openreports.io", "reports"), ("wgpolicyk8s.io", "policyreports"))
+    ]
+    options = ({*arguments(deployments(*values)["sekisho-controller"])} for values in ((), ("audit.reports=true",)))
+    assert ["--audit-reports" in option for option in options] == [False, True]
+    assert list(rules("audit.reports=true", "audit.enabled=false")) == list(rules("audit.enabled=false"))
 
 
 def test_verification_of_images_is_off_until_it_is_enabled() -> None:

@@ -108,6 +108,12 @@ BAD_INPUT = 2
     "write into the status of each policy how many violate it and how many would be denied.",
 )
 @option(
+    "--audit-reports/--no-audit-reports",
+    default=False,
+    help="With --audit, also write the owners of pods that would be denied into reports for other programs: Report of "
+    "openreports.io, or PolicyReport of wgpolicyk8s.io where the cluster has only that kind.",
+)
+@option(
     "--verify-images/--no-verify-images",
     default=False,
     help="Read ImageAuthorities and what they refer to, and say in their status whether they are usable. Set it as for "

@@ -18,8 +18,10 @@ from sekisho.cluster.namespace_objects import ClusterObjects
 from sekisho.cluster.namespaces import PATH as NAMESPACES
 from sekisho.cluster.namespaces import decode_labels
 from sekisho.cluster.reflector import Reflector
+from sekisho.operator.audit_reports import reports_of
 from sekisho.operator.metrics import Metrics, Subject
 from sekisho.operator.records import Record
+from sekisho.operator.report_writer import ReportWriter
 from sekisho.policies import ClusterPodPolicy, PodPolicy, Policy, PolicySet
 from sekisho.policies.status import ImpactExample, PolicyImpact
 
@@ -33,6 +35,11 @@ PAUSE_SECONDS = 20.0
 """The shortest time from the end of a pass to the next one. A status is up to date within half a minute of a change."""
 PAUSE_SHARE: Final = 4.0
 """The shortest such time in a large cluster, in times of the pass: passes take a fifth of the time at most."""
+
+MAX_EXAMPLE_VIOLATIONS: Final = 8
+"""Violations of each owner that are kept for the examples in a status."""
+MAX_VIOLATIONS: Final = 64
+"""Those that are kept for reports: more than there are controls."""
 
 Impacts = Mapping[str, PolicyImpact]
 """What policies mean for what runs, by uid."""
@@ -53,6 +60,7 @@ class Auditor:
     rules: waits until all policies are known, and gives them.
     audited: called with the impacts of each pass that came to its end.
     report: called with the defaults that keep pods from running, after each such pass. Handles API failures itself.
+    reports: writes reports of each pass for other programs; None for none.
 
     Call `changed` when a policy or a waiver changed.
     """
@@ -65,6 +73,7 @@ class Auditor:
         rules: Callable[[], Awaitable[Audited]],
         audited: Callable[[Impacts], None],
         report: Callable[[Sequence[BrokenDefault]], Awaitable[None]],
+        reports: ReportWriter | None = None,
     ) -> None:
         self._api = api
         self._metrics = metrics
@@ -72,6 +81,7 @@ class Auditor:
         self._rules = rules
         self._audited = audited
         self._report = report
+        self._reports = reports
         self._wake = asyncio.Event()
         self._labels: dict[str, Labels] = {}
         self._objects = ClusterObjects(api)
@@ -115,6 +125,7 @@ class Auditor:
             self._metrics.audit.show(result, rules.records, time.monotonic() - began)
             self._audited(impacts)
             await self._report(result.broken)
+            await self._write_reports(rules, result)
         except (ApiError, ApiUnavailable, msgspec.DecodeError) as error:
             # A list that took too long is begun again (410); an API server that is down comes back.
             logger.warning("cannot audit what runs, the impact in the policies' status stays: %s", error)
@@ -125,11 +136,23 @@ class Auditor:
         self._metrics.reconcile_errors.labels(Subject.AUDIT).inc()
         return False
 
+    async def _write_reports(self, rules: Audited, result: Result) -> None:
+        """Write the reports of a pass. API failures are logged and counted: the next pass writes what is missing."""
+        if self._reports is None:
+            return
+        try:
+            await self._reports.write(await asyncio.to_thread(reports_of, rules.records, result))
+        except (ApiError, ApiUnavailable, msgspec.DecodeError) as error:
+            logger.warning("cannot write the reports of the audit: %s", error)
+            self._metrics.reconcile_errors.labels(Subject.REPORTS).inc()
+
     async def _audit(self, rules: Audited) -> Result:
         policies = await asyncio.to_thread(PolicySet.of, rules.policies)
         now = self._api.clock.now()
         around = surroundings(now, self._exempt, self._namespaces.objects, self._objects.for_pod)
-        audit = Audit(policies, promotions_of(rules.policies), around, max_violations=8)
+        audit = Audit(
+            policies, promotions_of(rules.policies), around, MAX_VIOLATIONS if self._reports else MAX_EXAMPLE_VIOLATIONS
+        )
         if len(policies):
             await read_objects(self._api, audit)
         result = await asyncio.to_thread(audit.result)

@@ -23,6 +23,7 @@ class Subject(StrEnum):
 
     AUDIT = "audit"
     CERTIFICATES = "certificates"
+    REPORTS = "reports"
     STATUS = "status"
 
 
@@ -61,7 +62,7 @@ class Metrics:
         )
         self.reconcile_errors = counter(
             "sekisho_controller_reconcile_errors_total",
-            "Failed attempts to bring certificates or policy status up to date.",
+            "Failed attempts to bring certificates, policy status or reports up to date, and failed audits.",
             ["subject"],
         )
         self.proofs = counter(

@@ -43,6 +43,7 @@ class Options(Struct, frozen=True):
     path_secret: empty to leave the paths in the webhook configurations as they are.
     admit_pods_unjudged: whether pods are meant to be admitted while no webhook answers.
     audit: whether pods that run are judged, for the impact in the policies' status.
+    audit_reports: whether the audit also writes reports for other programs.
     exclude_namespaces: those whose pods the webhook configurations need not send.
     """
 
@@ -63,6 +64,7 @@ class Options(Struct, frozen=True):
     admit_pods_unjudged: bool = False
     verify_images: bool = False
     audit: bool = False
+    audit_reports: bool = False
     authority_secret: tuple[str, ...] = ()
     exclude_namespaces: tuple[str, ...] = ()
 

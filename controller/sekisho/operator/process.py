@@ -22,6 +22,7 @@ from sekisho.operator.probes import serve_probes
 from sekisho.operator.proof import RELEASE_DELETED
 from sekisho.operator.prover import Prover
 from sekisho.operator.provided_secret import ProvidedSecretKeeper
+from sekisho.operator.report_writer import ReportWriter
 from sekisho.operator.self_signed import SelfSignedKeeper
 from sekisho.operator.watch import WatchEndedError, watch_administrators_kinds, watch_pod_policies
 from sekisho.policies.idle import EXEMPT_NAMESPACES
@@ -127,7 +128,8 @@ async def _lead(
     works += _watches(api, options, statuses, stop)
     if options.audit:
         report = BrokenDefaultEvents(api, options.identity).write
-        auditor = Auditor(api, metrics, exempt, statuses.rules, statuses.audited, report)
+        reports = ReportWriter(api) if options.audit_reports else None
+        auditor = Auditor(api, metrics, exempt, statuses.rules, statuses.audited, report, reports)
         statuses.on_rules_changed(auditor.changed)
         works.append(auditor.run())
     works += _keepers(api, options, metrics, statuses, clock or api.clock.server_time)
