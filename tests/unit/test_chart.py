@@ -1002,6 +1002,7 @@ def test_cluster_wide_write_permissions() -> None:
             ("sekisho",),
             ("get", "list", "watch", "patch"),
         ),
+        ("ClusterRole/sekisho-controller", ("events",), (), ("create",)),
     }
 
 
