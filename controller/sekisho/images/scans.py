@@ -159,12 +159,16 @@ def unread_scan(statement: bytes, problem: str) -> Scan | None:
 
 def united(scans: Sequence[Scan]) -> Scan:
     """What several scans show together, which one scanner has made and which ended at the same time."""
-    first, *more = scans
+    first, *more = scans = list(dict.fromkeys(scans))
     if not more:
         return first
     problem = min((scan.problem for scan in scans if scan.problem), default="")
     if problem:
         return Scan(first.finished, first.scanner, problem=problem)
+    size = sum(len(of.ids) for scan in scans for of in _all_ids(scan))
+    if size > MAX_ID_BYTES:  # to unite what is too large would hold others up
+        problem = f"the ids of {len(scans)} scans of the same time have {size:,} bytes"
+        return Scan(first.finished, first.scanner, problem=f"{problem}; the maximum is {MAX_ID_BYTES:,}")
     fixable, unfixable = _united(scan.fixable for scan in scans), _united(scan.unfixable for scan in scans)
     rows = sorted((row for scan in scans for row in scan.worst), key=msgspec.structs.astuple)
     ignored = _united_ids(scan.ignored for scan in scans)
@@ -190,12 +194,16 @@ def _scan(finished: datetime, report: Report) -> Scan:
 
 def _bounded(scan: Scan, rows: Sequence[Row | Vulnerability]) -> Scan:
     """A scan with the worst of its rows; with a problem instead of its findings where their ids are too large."""
-    ids = [of.of(severity) for of in (scan.fixable, scan.unfixable) for severity in SEVERITIES] + [scan.ignored]
+    ids = _all_ids(scan)
     size = sum(len(of.ids) for of in ids)
     if size > MAX_ID_BYTES:
         problem = f"the ids of its {sum(of.count for of in ids):,} vulnerabilities have {size:,} bytes"
         return Scan(scan.finished, scan.scanner, problem=f"{problem}; the maximum is {MAX_ID_BYTES:,}")
     return replace(scan, worst=_worst(rows))
+
+
+def _all_ids(scan: Scan) -> list[Ids]:
+    return [of.of(severity) for of in (scan.fixable, scan.unfixable) for severity in SEVERITIES] + [scan.ignored]
 
 
 def _by_severity(rows: Sequence[Row]) -> BySeverity:

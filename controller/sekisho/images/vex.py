@@ -24,6 +24,8 @@ VEX_PREDICATES: Final = ("https://openvex.dev/ns", "https://openvex.dev/ns/v0.2.
 """The types of statements: cosign's, and that of other tools."""
 MAX_VEX_BYTES: Final = 16 << 10
 """The size of all ids of a document, so that the facts about an image fit into an object."""
+_MAX_UNITED_BYTES: Final = 4 * MAX_VEX_BYTES
+"""The size of all ids of documents of the same time."""
 VEX_UNKEPT: Final = "more are attached than are kept"
 """Why old ones exclude nothing."""
 VEX_UNREAD: Final = "its VEX documents exclude nothing, because more than are read may be attached"
@@ -157,13 +159,18 @@ def unread_vex(statement: bytes, problem: str) -> Vex | None:
 
 def united(documents: Sequence[Vex]) -> Vex:
     """What several documents say together, which were issued at the same time: the one that excludes less decides."""
-    first, *more = documents
+    first, *more = documents = list(dict.fromkeys(documents))
     if not more:
         return first
     problem = min((document.problem for document in documents if document.problem), default="")
+    size = sum(len(document.affecting) + len(document.excluded) for document in documents)
+    if size > _MAX_UNITED_BYTES:  # to unite what is too large would hold others up
+        problem = problem or f"the ids of its VEX have {size:,} bytes; the maximum is {_MAX_UNITED_BYTES:,}"
+    if problem:
+        return Vex(first.issued, problem=problem)
     affecting = {name for document in documents for name in document.affecting.split()}
     excluded = {name for document in documents for name in document.excluded.split()} - affecting
-    return Vex(first.issued, problem=problem) if problem else _bounded(first.issued, excluded, affecting)
+    return _bounded(first.issued, excluded, affecting)
 
 
 def _dated(statement: bytes) -> tuple[msgspec.Raw, datetime]:

@@ -4,8 +4,9 @@ Anyone who may push can copy a signed image into thousands of repositories, and 
 """
 
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 import msgspec
@@ -58,7 +59,7 @@ class SignedImages:
             return kept.facts
 
     def keep(self, image: str, facts: ImageFacts, namespace: str) -> None:
-        """Replace the facts about an image.
+        """Replace the facts about an image. Those that are larger than all of the room are not kept.
 
         namespace: of the pod that needed them.
         """
@@ -67,16 +68,36 @@ class SignedImages:
             before = self._kept.get(image)
             owner = namespace if before is None else before.namespace
             self._drop(image)
+            if size > MAX_CACHE_BYTES:
+                return
             self._kept[image] = _Kept(facts, size, owner)
             self._count(owner, 1, size)
-            while len(self._kept) > MAX_SIGNED or self.size > MAX_CACHE_BYTES:
-                largest = max(self._images, key=self._share)
-                self._drop(next(name for name, kept in self._kept.items() if kept.namespace == largest))
+            self._make_room(image)
 
     def drop(self, image: str) -> None:
         """Forget the facts about an image."""
         with self._lock:
             self._drop(image)
+
+    def _make_room(self, newest: str) -> None:
+        """Drop the least used of the largest share, as often as there is no room. The newest stays."""
+        if not self._is_over:
+            return
+        names: dict[str, deque[str]] = defaultdict(deque)
+        for image, kept in self._kept.items():
+            if image != newest:
+                names[kept.namespace].append(image)
+        shares = [(-self._share(namespace), namespace) for namespace in names]
+        heapify(shares)
+        while self._is_over and shares:
+            _, largest = heappop(shares)
+            self._drop(names[largest].popleft())
+            if names[largest]:
+                heappush(shares, (-self._share(largest), largest))
+
+    @property
+    def _is_over(self) -> bool:
+        return len(self._kept) > MAX_SIGNED or self.size > MAX_CACHE_BYTES
 
     def _drop(self, image: str) -> None:
         kept = self._kept.pop(image, None)

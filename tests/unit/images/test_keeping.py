@@ -1,13 +1,16 @@
 """Which attestations of an image are kept where there are many, or several of the same time."""
 
+from time import thread_time
+
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sekisho.images.attested import SLSA_1, Build
 from sekisho.images.evidence import MAX_ATTESTATIONS, MAX_SCANS, Attestation, Candidate, ImageFacts, Signature
 from sekisho.images.keeping import keep
 from sekisho.images.reported import Severity
-from sekisho.images.scans import SCAN_PREDICATE
+from sekisho.images.scans import SCAN_PREDICATE, BySeverity, Ids, Scan
 from sekisho.images.verification import Verified, facts_of, verify, verify_more
+from sekisho.images.vex import VEX_PREDICATES, Vex
 from sekisho.timestamps import rfc3339
 from tests.unit.images.scan_data import HOUR, grype, scan_statement, scanned_by, scans_of, trivy, trivy_row
 from tests.unit.images.signing import IMAGE, NOW, OTHER_P256, P256, REPOSITORY, PrivateKey, bundle, candidate, keyed
@@ -26,6 +29,29 @@ def test_scans_of_the_same_time_count_as_one_that_shows_all() -> None:
     assert scan.count(Severity.LOW) == 20
     (broken,) = scans_of(facts(*attached, scanned_by(report=trivy(SchemaVersion=3), finished=NOW - 2 * HOUR)))
     assert broken.problem == "its report has schema version 3; 2 is supported"
+
+
+def test_very_many_different_large_scans_of_the_same_time_say_nothing_in_little_time() -> None:
+    by = (Signature("ci", "01" * 32),)
+
+    def scan(number: int) -> Attestation:
+        ids = " ".join(f"CVE-2020-{at + 13_000 * number}" for at in range(13_000))
+        return Attestation(SCAN_PREDICATE, by, Scan(NOW - HOUR, "trivy", fixable=BySeverity(critical=Ids(13_000, ids))))
+
+    def vex(number: int) -> Attestation:
+        ids = " ".join(f"C{number}-{at:05}" for at in range(1700))
+        return Attestation(VEX_PREDICATES[0], by, vex=Vex(NOW - HOUR, excluded=ids))
+
+    attached = [make(number) for number in range(128) for make in (scan, vex)]
+    started = thread_time()
+    (kept_scan, kept_vex), _ = keep(attached, may_hide_vex=False)
+    assert thread_time() - started < 0.1
+    assert kept_scan.scan is not None
+    assert kept_scan.scan.problem.startswith("the ids of 128 scans of the same time have ")
+    assert kept_vex.vex is not None
+    assert kept_vex.vex.problem.startswith("the ids of its VEX have ")
+    (same_scan, same_vex), _ = keep([scan(1), scan(1), vex(1), vex(1)], may_hide_vex=False)
+    assert (same_scan, same_vex) == (scan(1), vex(1))
 
 
 def test_scans_of_many_authorities_do_not_hide_that_of_one() -> None:

@@ -58,6 +58,17 @@ def test_share_counts_bytes_too(images: SignedImages, monkeypatch: pytest.Monkey
     assert len(images) == 0
 
 
+def test_large_facts_that_are_needed_now_stay_and_the_largest_share_of_others_shrinks(
+    images: SignedImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_SIGNED", 100)
+    monkeypatch.setattr(module, "MAX_CACHE_BYTES", 4000)
+    keep(images, "a1", "b1", "b2", "c1", "d1")
+    images.keep("e1", facts("e1", 20), "e")
+    assert images.get("e1", "e") is not None
+    assert "b1" not in known(images)
+
+
 def test_facts_that_are_replaced_stay_in_their_share(images: SignedImages) -> None:
     keep(images, "a1", "b1", "b2")
     images.keep("a1", facts("a1"), "")  # as the hourly refresh does
