@@ -451,7 +451,7 @@ def admits_soon(kubectl: Kubectl, image: Image) -> bool:
 def test_keyless_signature_of_the_right_identity_is_admitted(
     site: Site, sigstore: Sigstore, binaries: Binaries, cosign: Cosign, repository_name: str, tmp_path: Path
 ) -> None:
-    signed = site.registry.push_image(repository_name, "a", tag="1.2.3")
+    signed = site.registry.push_image(repository_name, "a", tag="v1.2.3")
     other, unsigned = (site.registry.push_image(repository_name, name) for name in ("b", "c"))
     sigstore.sign(signed)
     sigstore.sign(other, identity=IDENTITY.replace("acme", "evil"))

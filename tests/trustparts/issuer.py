@@ -23,15 +23,24 @@ _TOKEN_SECONDS: Final = 600
 
 
 class IssuerKind(Enum):
-    """The issuers of one server, by path. Of CI and OTHER_CI a certificate has a URI, of PEOPLE an e-mail address."""
+    """The issuers of one server, by path. Of PEOPLE a certificate has an e-mail address, of the others a URI.
+
+    GITHUB and GITLAB make tokens as these providers do, and Fulcio is configured for them as the public one is.
+    """
 
     CI = "ci"
     OTHER_CI = "ci.evil.test"
     PEOPLE = "people"
+    GITHUB = "github"
+    GITLAB = "gitlab"
+
+
+_CLAIMS: Final = {IssuerKind.GITHUB: "job_workflow_ref", IssuerKind.GITLAB: "ci_config_ref_uri"}
+"""The claim that says which workflow runs."""
 
 
 class IssuerAndLog:
-    """OIDC issuers at /ci, /ci.evil.test and /people, and a log of certificates at /ct; plain HTTP on loopback."""
+    """OIDC issuers at the paths of IssuerKind, and a log of certificates at /ct; plain HTTP on loopback."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -54,7 +63,7 @@ class IssuerAndLog:
         return self.log_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def token(self, identity: str, kind: IssuerKind = IssuerKind.CI) -> str:
-        """A token that says who somebody is: a URI, of PEOPLE an e-mail address."""
+        """A token that says who somebody is: a URI, of PEOPLE an e-mail address, of GITHUB and GITLAB the workflow."""
         now = int(time.time())
         claims: dict[str, Any] = {
             "iss": self.issuer(kind),
@@ -65,6 +74,8 @@ class IssuerAndLog:
         }
         if kind is IssuerKind.PEOPLE:
             claims |= {"email": identity, "email_verified": True}
+        if kind in _CLAIMS:
+            claims |= {"sub": "acme/pay", _CLAIMS[kind]: identity}
         signed = ".".join(_url64(json.dumps(part).encode()) for part in ({"alg": "RS256", "kid": "1"}, claims))
         return f"{signed}.{_url64(self._token_key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 

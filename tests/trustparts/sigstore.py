@@ -20,6 +20,13 @@ from tests.trustparts.issuer import CLIENT, IssuerAndLog, IssuerKind
 from tests.trustparts.issuing import FAR, LONG_AGO, new_issuing
 from tests.trustparts.registries import Image
 
+CI_PROVIDERS: Final = {
+    "ci": "{{ .sub }}",
+    "github": "https://github.com/{{ .job_workflow_ref }}",
+    "gitlab": "https://{{ .ci_config_ref_uri }}",
+}
+"""The identity in certificates by what a token claims, for each provider; those of GitHub and GitLab as in
+https://github.com/sigstore/fulcio/blob/v1.8.8/config/identity/config.yaml"""
 RELEASE: Final = "https://github.com/acme/pay/.github/workflows/release.yml@refs/tags/v1.2.3"
 """An identity as a CI provider states it."""
 _LOG: Final = "rekor.test"
@@ -200,16 +207,18 @@ class _Servers:
 
     def _fulcio(self) -> Component:
         uris = {
-            "ci": {
+            name: {
                 "default-template-values": {},
-                "subject-alternative-name-template": "{{ .sub }}",
+                "subject-alternative-name-template": template,
                 "extension-templates": {},
             }
+            for name, template in CI_PROVIDERS.items()
         }
         issuers: dict[str, Any] = {}
         for kind in IssuerKind:
             url = self.issuer.issuer(kind)
-            provided = {"type": "email"} if kind is IssuerKind.PEOPLE else {"type": "ci-provider", "ci-provider": "ci"}
+            provider = {"type": "ci-provider", "ci-provider": kind.value if kind.value in CI_PROVIDERS else "ci"}
+            provided = {"type": "email"} if kind is IssuerKind.PEOPLE else provider
             issuers[url] = {"issuer-url": url, "client-id": CLIENT, **provided}
         config = self._folder / "fulcio.yaml"
         config.write_text(yaml.safe_dump({"oidc-issuers": issuers, "ci-issuer-metadata": uris}))

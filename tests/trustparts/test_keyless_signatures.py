@@ -5,9 +5,11 @@ for any time: Fulcio's certificates last ten minutes from now, and cosign does n
 """
 
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +77,27 @@ def test_identity_must_match_as_a_whole_and_issuer_exactly(
     authorities = {(pattern, issuer): real(sigstore, pattern, issuer=issuer) for pattern, issuer, _ in IDENTITIES}
     matched = {key: is_signed(image, odd_registry, release) for key, release in authorities.items()}
     assert matched == {(pattern, issuer): counts for pattern, issuer, counts in IDENTITIES}
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "signed-images.md"
+PIPELINES = {
+    IssuerKind.GITHUB: ("acme/pay/.github/workflows/release.yml@refs/", "https://github.com/"),
+    IssuerKind.GITLAB: ("gitlab.com/acme/pay//.gitlab-ci.yml@refs/", "https://gitlab.com/"),
+}
+"""What tokens of a provider claim, without the tag or branch, and how the identities of the page for it begin."""
+
+
+@pytest.mark.parametrize("provider", PIPELINES)
+def test_identity_of_the_page_is_what_fulcio_certifies_for_tags(
+    sigstore: Sigstore, odd_registry: OddRegistry, repository_name: str, provider: IssuerKind
+) -> None:
+    claim, beginning = PIPELINES[provider]
+    [documented] = set(re.findall(rf'identities: \["({beginning}[^"]+)"\]', PAGE.read_text()))
+    release = real(sigstore, documented, issuer=provider)
+    for ref, counts in (("tags/v1.2.3", True), ("heads/main", False), ("tags/v1.2.3/x", False)):
+        image = odd_registry.push_image(f"{repository_name}/{ref.lower()}", ref)
+        sigstore.sign(image, identity=claim + ref, issuer=provider)
+        assert is_signed(image, odd_registry, release) is counts
 
 
 def test_signature_of_a_person_counts(sigstore: Sigstore, odd_registry: OddRegistry, image: Image) -> None:
