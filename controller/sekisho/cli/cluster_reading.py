@@ -47,7 +47,7 @@ def read_keys(kubeconfig: Path | None, context: str | None, wanted: Iterable[tup
         release = await read_release(api, wanted)
         for problem in release.problems:
             click.echo(f"note: {printable(problem)}", err=True)
-        sources.extend(Source(_NAME, 0, text, ("v1", kind)) for kind, text in release.objects)
+        sources.extend(Source(_NAME, 0, f"[{text}]", ("v1", kind)) for kind, text in release.objects)
 
     run_in_cluster(kubeconfig, run, context)
     return tuple(sources)
