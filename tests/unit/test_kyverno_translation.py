@@ -440,3 +440,60 @@ def test_two_policies_with_one_name_become_two_and_waivers_follow_theirs() -> No
     translation = translated(first, second)
     assert [one.name for one in translation.objects] == ["p", "p-exclusion", "p-2", "p-exclusion-2"]
     assert [spec["policies"] for spec in specs(translation) if "policies" in spec] == [["p"], ["p-2"]]
+
+
+def exception(match: dict[str, Any], rules: list[str], **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "kyverno.io/v2",
+        "kind": "PolicyException",
+        "metadata": {"name": "e", "namespace": "kyverno"},
+        "spec": {
+            "exceptions": [{"policyName": "p", "ruleNames": rules}],
+            "match": {"any": [{"resources": {"kinds": ["Pod", "Deployment"], **match}}]},
+            **spec,
+        },
+    }
+
+
+TWO_RULES = policy(every({"=(securityContext)": {"=(privileged)": "false"}}), pattern({"spec": {"=(hostPID)": False}}))
+
+
+def test_an_exception_becomes_a_waiver_of_the_controls_of_its_rules() -> None:
+    translation = translated(exception({"namespaces": ["tools"], "names": ["agent*"]}, ["r0", "autogen-r0"]), TWO_RULES)
+    assert [one.value["kind"] for one in translation.objects] == ["ClusterPodPolicy", "PolicyWaiver"]
+    waiver = specs(translation)[1]
+    assert (waiver["policies"], waiver["controls"]) == (["p"], ["privileged"])
+    assert waiver["match"] == {"namespaces": ["tools"], "names": ["agent*"]}
+    assert waiver["expires"] == UNTIL
+
+
+def test_an_exception_for_a_rule_that_shares_its_control_is_looser() -> None:
+    rules = [every({"image": "a.example.com/*"}), every({"image": "!*:latest"})]
+    translation = translated(policy(*rules), exception({"namespaces": ["tools"]}, ["r0"]))
+    assert "images is of other rules too, and exempt from them" in listed(translation, Difference.LOOSER)
+    assert any("Looser: images is of other rules" in line for line in translation.objects[1].comment)
+
+
+def test_an_exception_of_controls_of_a_standard_for_images_keeps_both_limits() -> None:
+    pod_security = [{"controlName": "Capabilities", "images": ["ghcr.io/acme/*"]}]
+    standard = policy({"validate": {"podSecurity": {"level": "baseline"}}})
+    translation = translated(standard, exception({"namespaces": ["tools"]}, ["r0"], podSecurity=pod_security))
+    waiver = specs(translation)[1]
+    assert waiver["controls"] == ["capabilities"]
+    assert waiver["match"] == {"namespaces": ["tools"], "images": ["ghcr.io/acme"]}
+
+
+UNTRANSLATED_EXCEPTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "of another policy": (exception({"namespaces": ["a"]}, ["missing"]), "was read and translated"),
+    "with conditions": (exception({"namespaces": ["a"]}, ["r0"], conditions={"any": []}), "its field conditions"),
+    "by annotation": (exception({"annotations": {"a": "b"}}, ["r0"]), "cannot be said in a waiver"),
+}
+
+
+@pytest.mark.parametrize(("document", "text"), UNTRANSLATED_EXCEPTIONS.values(), ids=UNTRANSLATED_EXCEPTIONS)
+def test_an_exception_that_cannot_be_translated_is_listed_and_exempts_nothing(
+    document: dict[str, Any], text: str
+) -> None:
+    translation = translated(TWO_RULES, document)
+    assert [one.value["kind"] for one in translation.objects] == ["ClusterPodPolicy"]
+    assert any(text in one for one in listed(translation, Difference.NOT_TRANSLATED))

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from sekisho.cli import options
 from sekisho.cli.groups import Group
-from sekisho.cli.migrate_engines import kyverno
+from sekisho.cli.migrate_engines import gatekeeper, kyverno
 from sekisho.cli.terminal import write
 from sekisho.findings import printable
 from sekisho.manifests import read_sources
@@ -34,6 +34,7 @@ def migrate() -> None:
 
 
 migrate.add_command(kyverno)
+migrate.add_command(gatekeeper)
 
 
 @migrate.command()

@@ -57,6 +57,12 @@ def kyverno(files: tuple[Path, ...], until: datetime | None, folder: Path | None
     _migrate("kyverno", files, until, folder)
 
 
+@_engine("gatekeeper", "Write policies that do as much as constraints of Gatekeeper's library in FILEs or folders.")
+def gatekeeper(files: tuple[Path, ...], until: datetime | None, folder: Path | None) -> None:
+    """Translate Gatekeeper's constraints."""
+    _migrate("gatekeeper", files, until, folder)
+
+
 def _migrate(engine: str, files: tuple[Path, ...], until: datetime | None, folder: Path | None) -> None:
     try:
         sources = read_sources(files, options.standard_input())
@@ -65,7 +71,7 @@ def _migrate(engine: str, files: tuple[Path, ...], until: datetime | None, folde
         end = None if until is None else rfc3339(until.replace(tzinfo=UTC))
         translation = translate(engine, sources.texts, end)
         if not translation.originals:
-            raise PolicyError(Problem(" ".join(map(str, files)), f"holds no object of {engine}"))
+            raise PolicyError(Problem(" ".join(map(str, files)), f"has no policy of {engine.capitalize()}"))
         if folder is None:
             write(write_objects(translation.objects))
         else:

@@ -63,6 +63,13 @@ def test_one_file_an_object_is_written_and_none_is_replaced(tmp_path: Path) -> N
     assert "exists already" in again.stderr
 
 
+def test_constraints_are_translated_too() -> None:
+    done = sekisho("migrate", "gatekeeper", ROOT / "tests/engines/gatekeeper.yaml")
+    assert done.exit_code == 1
+    assert [one["metadata"]["name"] for one in yaml.safe_load_all(done.stdout)] == ["own-registries", "selinux"]
+    assert done.stderr.endswith("2 read, 2 written; 1 looser\n")
+
+
 def test_files_without_policies_and_files_that_cannot_be_read_are_errors(tmp_path: Path) -> None:
     for text in ("kind: Pod\napiVersion: v1\nmetadata: {name: p}\n", "a: [\n"):
         done = sekisho("migrate", "kyverno", "-", text=text)

@@ -62,11 +62,18 @@ def translate_policy(place: Place, policy: Mapping[str, Any], until: str | None)
     notes: list[Note] = []
     drafts: list[Drafted] = []
     for index, rule in enumerate(policy["spec"].get("rules") or ()):
-        about = Place(place.document, (*place.path, "spec", "rules", index), f"{place.about}, rule {rule.get('name')}")
+        about = Place(
+            place.document, (*place.path, "spec", "rules", index), rule_of(place.about, str(rule.get("name")))
+        )
         drafts += _rule(about, rule, policy, notes)
     namespace = str(policy["metadata"].get("namespace") or "default") if policy["kind"] == "Policy" else ""
-    objects, remarks = write_policies(place, str(policy["metadata"]["name"]), namespace, drafts, until)
-    return Translation(1, tuple(objects), (*notes, *remarks))
+    written = write_policies(place, str(policy["metadata"]["name"]), namespace, drafts, until)
+    return structs.replace(written, notes=(*notes, *written.notes))
+
+
+def rule_of(about: str, name: str) -> str:
+    """A rule of a policy in words."""
+    return f"{about}, rule {name}"
 
 
 def _further_fields(spec: Mapping[str, Any]) -> Iterator[str]:

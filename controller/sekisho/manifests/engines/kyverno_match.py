@@ -45,7 +45,7 @@ class Scope(Struct, frozen=True):
 
 def scope_of(rule: Mapping[str, Any]) -> Scope:
     """What a rule is about. `narrowing` has the parts without which it would be about more pods."""
-    filters = list(_filters(rule.get("match") or {}, "match"))
+    filters = list(filters_of(rule.get("match") or {}, "match"))
     kinds = frozenset(_kind(kind) for one, _ in filters for kind in (one.get("resources") or {}).get("kinds") or ())
     matches, narrowing = [], []
     for one, path in filters:
@@ -55,10 +55,10 @@ def scope_of(rule: Mapping[str, Any]) -> Scope:
             matches.append(match)
     excluded: dict[str, Any] = {}
     exclusions, problems = [], []
-    for one, path in _filters(rule.get("exclude") or {}, "exclude"):
+    for one, path in filters_of(rule.get("exclude") or {}, "exclude"):
         if not _exclude(one, excluded):
-            waived = _waivable(one)
-            if waived is None:
+            waived = waivable(one) if is_about_pods(one) else None
+            if not waived:
                 problems.append(Problem("what it excludes cannot be said in match or a waiver", path))
             else:
                 exclusions.append(Exclusion(waived, path))
@@ -71,7 +71,7 @@ def scope_of(rule: Mapping[str, Any]) -> Scope:
     )
 
 
-def _filters(block: Mapping[str, Any], name: str) -> Iterator[tuple[Mapping[str, Any], Path]]:
+def filters_of(block: Mapping[str, Any], name: str) -> Iterator[tuple[Mapping[str, Any], Path]]:
     """The filters of match or exclude; several of `all` become one, which is about what all are about."""
     if "any" in block:
         yield from ((one, (name, "any", index)) for index, one in enumerate(block["any"]))
@@ -133,14 +133,15 @@ def _is_selector(selector: Any) -> bool:
     return isinstance(selector, dict) and "*" not in str(selector) and "?" not in str(selector)
 
 
-def _is_about_pods(one: Mapping[str, Any]) -> bool:
+def is_about_pods(one: Mapping[str, Any]) -> bool:
+    """Whether a filter names pods, or no kind."""
     kinds = {_kind(kind) for kind in (one.get("resources") or {}).get("kinds") or ()}
     return not kinds or bool(kinds & {"Pod", "*"})
 
 
 def _exclude(one: Mapping[str, Any], excluded: dict[str, Any]) -> bool:
     """Add what a filter of exclude is about to `excluded`; False if `match` cannot say it."""
-    if not _is_about_pods(one):
+    if not is_about_pods(one):
         return False
     resources = {key: value for key, value in (one.get("resources") or {}).items() if key not in _IGNORED and value}
     others = {key: value for key, value in one.items() if key != "resources" and value}
@@ -190,10 +191,10 @@ def _subjects(subjects: Sequence[Mapping[str, Any]]) -> dict[str, list[str]] | N
     return result
 
 
-def _waivable(one: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The match of a waiver for what a filter of exclude is about; None if no waiver can say it."""
+def waivable(one: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The match of a waiver for what a filter is about, empty for all pods; None if no waiver can say it."""
     resources = {key: value for key, value in (one.get("resources") or {}).items() if key not in _IGNORED and value}
-    if not _is_about_pods(one) or any(value for key, value in one.items() if key != "resources"):
+    if any(value for key, value in one.items() if key != "resources"):
         return None
     names = resources.pop("names", None) or ([resources.pop("name")] if "name" in resources else None)
     match: dict[str, Any] = {} if names is None else {"names": list(map(str, names))}
@@ -201,7 +202,7 @@ def _waivable(one: Mapping[str, Any]) -> dict[str, Any] | None:
         match["namespaces"] = list(map(str, resources.pop("namespaces")))
     if "selector" in resources and _is_selector(resources["selector"]):
         match["podSelector"] = resources.pop("selector")
-    return None if resources or not match or "?" in str(match) else match
+    return None if resources or "?" in str(match) else match
 
 
 def _with_exclusions(match: Mapping[str, Any], excluded: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,12 +62,7 @@ def pod_security(rule: Mapping[str, Any], path: Path) -> PodSecurity:
         if control is not None and _is_off(name, [one for _, one in exclusions]):
             off.append(control)
             continue
-        for index, one in exclusions:
-            below = (*path, "exclude", index)
-            if control is None:
-                exempt.append(Unknown(f"there is no control {name!r}", below))
-            else:
-                exempt.append(_exempt(name, control, one, below))
+        exempt += [exemption(one, (*path, "exclude", index)) for index, one in exclusions]
     waived = tuple(one for one in exempt if isinstance(one, Waived))
     return PodSecurity(standard, tuple(off), waived, tuple(one for one in exempt if isinstance(one, Unknown)))
 
@@ -80,11 +75,17 @@ def _is_off(name: str, exclusions: Sequence[Mapping[str, Any]]) -> bool:
     return (of_pod or name in _OF_CONTAINERS) and (of_containers or name in _OF_POD)
 
 
-def _exempt(name: str, control: str, one: Mapping[str, Any], path: Path) -> Waived | Unknown:
-    """The waiver for one exclusion, or why there is none."""
+def exemption(one: Mapping[str, Any], path: Path) -> Waived | Unknown:
+    """The waiver for one exclusion, or why there is none. `path`: the exclusion's in the document."""
+    name = str(one.get("controlName"))
+    control = CONTROLS.get(name)
+    if control is None:
+        return Unknown(f"there is no control {name!r}", path)
     if one.get("restrictedField") or one.get("values"):
         return Unknown("an exclusion of single fields and values; write a waiver with `values`", path)
     images = one.get("images") or ()
+    if not images and name in _OF_POD:
+        return Waived((control,), {}, f"{name} was excluded in Kyverno")
     if not images:
         return Unknown(f"{name} is excluded for the pod itself and not for its containers; a waiver cannot be", path)
     patterns, remarks, problems = [], [], []

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sekisho.controls import Level
 from sekisho.documents import Path, write_document
@@ -12,7 +12,7 @@ from sekisho.errors import SekishoError
 from sekisho.manifests.engines.fields import controls_of
 from sekisho.manifests.engines.parts import Part, Unknown
 from sekisho.manifests.engines.requirements import Requirement
-from sekisho.manifests.engines.results import Difference, Note, Place, Written, own_object
+from sekisho.manifests.engines.results import Difference, Note, Origin, Place, Translation, Written, own_object
 from sekisho.manifests.engines.waivers import NEEDS_END, Waived, waiver
 from sekisho.manifests.policy_loading import parse_policies
 from sekisho.standards import controls_of as controls_of_level
@@ -74,24 +74,29 @@ class _Group(Struct, frozen=True):
 
 
 class _Body(Struct, frozen=True):
-    """The part of a policy's spec that says what it requires, with the remarks on it and what waivers exempt."""
+    """The part of a policy's spec that says what it requires, with the remarks on it and what waivers exempt.
+
+    rules: each rule in words, with a control that it became.
+    """
 
     spec: Mapping[str, Any]
     controls: tuple[str, ...]
     notes: tuple[Note, ...] = ()
     waived: tuple[Waived, ...] = ()
     comment: tuple[str, ...] = ()
+    rules: tuple[tuple[str, str], ...] = ()
 
 
 def write_policies(
     place: Place, name: str, namespace: str, drafts: Sequence[Drafted], until: str | None
-) -> tuple[list[Written], list[Note]]:
-    """The policies and waivers of drafts, and notes on what differs.
+) -> Translation:
+    """The policies and waivers of the drafts of one original, and notes on what differs.
 
     name: of the original; further policies get numbers. namespace: of a PodPolicy; empty for ClusterPodPolicies.
     until: the end of waivers; None to write none.
     """
     objects: list[Written] = []
+    origins: list[Origin] = []
     notes: list[Note] = list(dict.fromkeys(note for one in drafts for note in one.pieces.notes))
     count = 0
     for group in _groups(drafts):
@@ -105,9 +110,18 @@ def write_policies(
                 count -= 1
                 continue
             objects.append(written)
+            origins += _origins(f"{namespace}/{title}" if namespace else title, body)
             notes += body.notes
             objects += _waivers(title, namespace, group, body, until, notes)
-    return objects, list({(note.about, note.remark): note for note in reversed(notes)}.values())[::-1]
+    unique = {(note.about, note.remark): note for note in reversed(notes)}.values()
+    return Translation(1, tuple(objects), tuple(unique)[::-1], tuple(origins))
+
+
+def _origins(title: str, body: _Body) -> list[Origin]:
+    rules: dict[str, list[str]] = {}
+    for about, control in body.rules:
+        rules.setdefault(about, []).append(control)
+    return [Origin(about, title, tuple(dict.fromkeys(controls))) for about, controls in rules.items()]
 
 
 def _groups(drafts: Iterable[Drafted]) -> list[_Group]:
@@ -122,7 +136,8 @@ def _bodies(group: _Group, notes: list[Note]) -> Iterator[_Body]:
     """What the group's policies require: one for each standard, and one or more for controls."""
     for one in group.drafts:
         if one.pieces.standard is not None:
-            yield _standard_body(one.pieces)
+            body = _standard_body(one.pieces)
+            yield structs.replace(body, rules=tuple((one.place.about, control) for control in body.controls))
     requirements = [one for draft in group.drafts for one in draft.pieces.requirements]
     parts = [part for draft in group.drafts for part in draft.pieces.parts]
     for result in controls_of(requirements):
@@ -140,7 +155,9 @@ def _bodies(group: _Group, notes: list[Note]) -> Iterator[_Body]:
             for part in taken
             for remark in part.remarks
         )
-        yield _Body(spec, tuple(controls), remarks, comment=(_PINNED_COMMENT,) if pinned else ())
+        comment = (_PINNED_COMMENT,) if pinned else ()
+        rules = tuple((group.place(part.path).about, part.control) for part in taken)
+        yield _Body(spec, tuple(controls), remarks, comment=comment, rules=rules)
 
 
 def _note(group: _Group, difference: Difference, text: str, path: Path) -> Note:
@@ -219,7 +236,7 @@ def _waivers(
 ) -> Iterator[Written]:
     """Waivers for what the group's rules and the body exempt; without an end, notes."""
     place = group.first.place
-    exempt = [*body.waived, *(msgspec.structs.replace(one, controls=body.controls) for one in group.first.waived)]
+    exempt = [*body.waived, *(structs.replace(one, controls=body.controls) for one in group.first.waived)]
     for number, one in enumerate(exempt, 1):
         name = f"{title}-exclusion" + (f"-{number}" if len(exempt) > 1 else "")
         if until is None:

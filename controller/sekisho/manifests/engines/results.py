@@ -48,15 +48,25 @@ class Written(Struct, frozen=True):
         return str(self.value["metadata"]["name"])
 
 
+class Origin(Struct, frozen=True):
+    """A rule of an original, in words, and what it became: controls of the policy of ours with the title."""
+
+    about: str
+    title: str
+    controls: tuple[str, ...]
+
+
 class Translation(Struct, frozen=True):
     """What the policies of one or more documents became.
 
     originals: how many policies, constraints and exceptions were read.
+    origins: what became of each rule.
     """
 
     originals: int
     objects: tuple[Written, ...]
     notes: tuple[Note, ...]
+    origins: tuple[Origin, ...] = ()
 
     @property
     def is_faithful(self) -> bool:
@@ -108,6 +118,7 @@ def joined(translations: Iterable[Translation]) -> Translation:
         sum(one.originals for one in every),
         tuple(written for one in every for written in one.objects),
         tuple(note for one in every for note in one.notes),
+        tuple(origin for one in every for origin in one.origins),
     )
 
 

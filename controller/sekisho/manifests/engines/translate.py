@@ -1,25 +1,28 @@
 """Reading the policies of another engine from manifests, and translating each."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-import msgspec
+from msgspec import structs
 
 from sekisho.documents import Problem
-from sekisho.manifests.engines import kyverno
+from sekisho.manifests.engines import gatekeeper, kyverno
+from sekisho.manifests.engines.kyverno_exceptions import translate_exception
 from sekisho.manifests.engines.results import Difference, Place, Translation, Written, joined
 from sekisho.manifests.objects import Manifest, documents_of, manifests_of
 from sekisho.manifests.texts import Source
 from sekisho.policies import PolicyError
 
+_EXCEPTIONS: Final = frozenset(("PolicyException",))
+FOREIGN: Final = "its template is not the one of Gatekeeper's library, and may require anything"
 Translate = Callable[[Place, Mapping[str, Any], str | None], Translation]
 
 KYVERNO: Final[Mapping[tuple[str, str], Translate]] = {
     ("kyverno.io", "ClusterPolicy"): kyverno.translate_policy,
     ("kyverno.io", "Policy"): kyverno.translate_policy,
 }
-_GROUPS: Final = {"kyverno": ("kyverno.io", "policies.kyverno.io")}
-ENGINES: Final = {"kyverno": KYVERNO}
+_GROUPS: Final = {"kyverno": ("kyverno.io", "policies.kyverno.io"), "gatekeeper": ("constraints.gatekeeper.sh",)}
+_TEMPLATES: Final = "templates.gatekeeper.sh"
 
 
 def translate(engine: str, sources: Iterable[Source], until: str | None) -> Translation:
@@ -29,39 +32,64 @@ def translate(engine: str, sources: Iterable[Source], until: str | None) -> Tran
 
     Raises PolicyError for documents that cannot be read.
     """
+    manifests = _manifests(sources)
+    templates = [one.value for one in manifests if one.group == _TEMPLATES and engine == "gatekeeper"]
+    foreign = gatekeeper.foreign_kinds(templates)
+    originals = [one for one in manifests if one.group in _GROUPS[engine]]
+    taken: set[tuple[str, str, str]] = set()
+    policies = [_translate(one, until, foreign) for one in originals if one.kind not in _EXCEPTIONS]
+    translation = joined(_with_unique_names(policies, taken))
+    exceptions = [_exception(one, until, translation) for one in originals if one.kind in _EXCEPTIONS]
+    return joined((translation, *_with_unique_names(exceptions, taken)))
+
+
+def _exception(manifest: Manifest, until: str | None, policies: Translation) -> Translation:
+    return _guarded(manifest, lambda place: translate_exception(place, manifest.value, until, policies.origins))
+
+
+def _manifests(sources: Iterable[Source]) -> list[Manifest]:
+    """The objects in manifests. Raises PolicyError for documents that cannot be read."""
     problems: list[Problem] = []
-    translations: list[Translation] = []
+    manifests: list[Manifest] = []
     for source in sources:
         for document in documents_of(source):
             if isinstance(document, Problem):
                 problems.append(document)
-                continue
-            translations += [
-                _translate(engine, manifest, until)
-                for manifest in manifests_of(document, source.inherited)
-                if isinstance(manifest, Manifest) and manifest.group in _GROUPS[engine]
-            ]
+            else:
+                contained = manifests_of(document, source.inherited)
+                manifests += [one for one in contained if isinstance(one, Manifest)]
     if problems:
         raise PolicyError(*problems)
-    return joined(_with_unique_names(translations))
+    return manifests
 
 
-def _translate(engine: str, manifest: Manifest, until: str | None) -> Translation:
-    name = (manifest.value.get("metadata") or {}).get("name")
-    place = Place(manifest.document, manifest.at, f"{manifest.kind} {name}")
-    translator = ENGINES[engine].get((manifest.group, manifest.kind))
+def _translate(manifest: Manifest, until: str | None, foreign: Collection[str]) -> Translation:
+    is_constraint = manifest.group in _GROUPS["gatekeeper"]
+    translator = gatekeeper.translate_constraint if is_constraint else KYVERNO.get((manifest.group, manifest.kind))
+    if manifest.kind in foreign:
+        return _guarded(manifest, lambda place: _listed(place, FOREIGN))
     if translator is None:
-        return Translation(1, (), (place.note(Difference.NOT_TRANSLATED, "objects of this kind are not known here"),))
+        return _guarded(manifest, lambda place: _listed(place, "objects of this kind are not known here"))
+    return _guarded(manifest, lambda place: translator(place, manifest.value, until))
+
+
+def _listed(place: Place, reason: str) -> Translation:
+    return Translation(1, (), (place.note(Difference.NOT_TRANSLATED, reason),))
+
+
+def _guarded(manifest: Manifest, translate_at: Callable[[Place], Translation]) -> Translation:
+    """What a function makes of an object; a note for one that is not as its kind must be."""
+    metadata = manifest.value.get("metadata") or {}
+    namespace = f"{metadata.get('namespace') or 'default'}/" if manifest.kind == "Policy" else ""
+    place = Place(manifest.document, manifest.at, f"{manifest.kind} {namespace}{metadata.get('name')}")
     try:
-        return translator(place, manifest.value, until)
+        return translate_at(place)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"it is not a valid {manifest.kind}: {type(error).__name__} {error}"
-        return Translation(1, (), (place.note(Difference.NOT_TRANSLATED, reason),))
+        return _listed(place, f"it is not a valid {manifest.kind}: {type(error).__name__} {error}")
 
 
-def _with_unique_names(translations: Iterable[Translation]) -> Iterator[Translation]:
-    """The translations, with numbers after names that others have already, also where waivers name policies."""
-    taken: set[tuple[str, str, str]] = set()
+def _with_unique_names(translations: Iterable[Translation], taken: set[tuple[str, str, str]]) -> Iterator[Translation]:
+    """The translations, with numbers after names in `taken`, also where waivers name policies; adds to `taken`."""
     for one in translations:
         names: dict[str, str] = {}
         for written in one.objects:
@@ -74,7 +102,8 @@ def _with_unique_names(translations: Iterable[Translation]) -> Iterator[Translat
             prefix = f"{namespace}/" if namespace else ""
             names[prefix + written.name if kind != "PolicyWaiver" else f" {written.name}"] = prefix + name
         objects = tuple(_renamed(written, names) for written in one.objects)
-        yield msgspec.structs.replace(one, objects=objects)
+        origins = tuple(structs.replace(origin, title=names[origin.title]) for origin in one.origins)
+        yield structs.replace(one, objects=objects, origins=origins)
 
 
 def _renamed(written: Written, names: Mapping[str, str]) -> Written:
