@@ -9,10 +9,11 @@ ANSWER_IN = 5.0
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An HTTP response. Status 0: there was none."""
+    """An HTTP response, with the warnings for the client. Status 0: there was none."""
 
     status: int
     body: bytes
+    warnings: tuple[str, ...] = ()
 
 
 def ask(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> Answer:
@@ -29,7 +30,7 @@ def ask_and_keep(connection: http.client.HTTPConnection, method: str, path: str,
     try:
         connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
         response = connection.getresponse()
-        return Answer(response.status, response.read())
+        return Answer(response.status, response.read(), tuple(response.headers.get_all("Warning") or ()))
     except (OSError, http.client.HTTPException):
         connection.close()
         return Answer(0, b"")

@@ -20,6 +20,7 @@ _COMMANDS = {
     "diff": "sekisho.cli.diff",
     "explain": "sekisho.cli.explain",
     "fix": "sekisho.cli.fix",
+    "floor": "sekisho.cli.floor",
     "migrate": "sekisho.cli.migrate",
     "policies": "sekisho.cli.policies",
     "promote": "sekisho.cli.promote",

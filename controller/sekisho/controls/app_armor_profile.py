@@ -26,7 +26,7 @@ from sekisho.findings import Finding, remove
 from sekisho.globs import glob_matches
 from sekisho.pods import ContainerRef, Pod, annotations_of
 
-_ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"
+ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"
 
 
 class AppArmorProfile(Parameters, frozen=True):
@@ -54,7 +54,7 @@ def _check(parameters: AppArmorProfile, _minor: int) -> Check:
 
 
 def _judge_annotations(rules: ProfileRules, pod: Pod) -> list[Finding]:
-    profiles = sorted([item for item in annotations_of(pod).items() if item[0].startswith(_ANNOTATION)])
+    profiles = sorted([item for item in annotations_of(pod).items() if item[0].startswith(ANNOTATION)])
     return [
         Finding.of(
             "appArmorProfile",

@@ -16,7 +16,8 @@ from sekisho.errors import SekishoError
 from sekisho.remembered import Remembered
 
 DOCKER_HUB = "docker.io"
-_DOCKER_HUB_ALIASES = frozenset(("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"))
+DOCKER_HUB_ALIASES = frozenset(("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"))
+"""Other names of Docker Hub's registry."""
 _DEFAULT_PORT = 443
 MAX_REPOSITORY_LENGTH = 255
 MAX_REFERENCE_LENGTH = 1024
@@ -62,7 +63,7 @@ def parse(image: str) -> Reference:
 def _parse(image: str) -> Reference:
     if len(image) <= MAX_REPOSITORY_LENGTH and (plain := _PLAIN.fullmatch(image)):
         registry, repository, tag = plain.groups()
-        if registry != DOCKER_HUB and registry not in _DOCKER_HUB_ALIASES:
+        if registry != DOCKER_HUB and registry not in DOCKER_HUB_ALIASES:
             return Reference(registry, repository, tag, None)
     return _parse_any(image)
 
@@ -114,7 +115,7 @@ def canonical_registry(registry: str) -> str:
     host, colon, port = registry.lower().rpartition(":")
     if not colon or not port.isdecimal():  # the last colon may be one of an IPv6 address
         host, port = registry.lower(), ""
-    if host in _DOCKER_HUB_ALIASES:
+    if host in DOCKER_HUB_ALIASES:
         host = DOCKER_HUB
     elif host.startswith("["):
         with suppress(ValueError):
