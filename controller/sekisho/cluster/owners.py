@@ -11,13 +11,15 @@ from collections import OrderedDict
 import msgspec
 from msgspec import Struct
 
+from sekisho.admission import Review
 from sekisho.cluster.api import METADATA, ApiClient, ApiError
 from sekisho.cluster.names import is_label, is_subdomain
 from sekisho.cluster.single_flight import SingleFlight
-from sekisho.pods import OwnerReference, stored_controller_of
+from sekisho.pods import NAME_OF_CRON_JOB, OwnerReference, stored_controller_of
 from sekisho.telemetry.rates import TokenBucket
 
 MAX_KEPT = 4096
+MAX_TITLE_LENGTH = 512
 _MAX_STEPS = 4
 _BURST = 10
 
@@ -55,6 +57,30 @@ def controller_in(namespace: str, references: list[OwnerReference] | None) -> Ob
     if owner is None:
         return None
     return ObjectReference(owner.api_version, owner.kind, owner.name, namespace, owner.uid)
+
+
+def apparent_owner(review: Review) -> str:
+    """Kind, namespace and name of what a user created and the reviewed object comes from, as far as that shows.
+
+    Nothing is looked up: a ReplicaSet whose name ends in the hash of its pods counts as made by a Deployment, and a Job
+    whose name ends in a time by a CronJob. It is cut to MAX_TITLE_LENGTH, as users may write any owner reference.
+    """
+    return _title_of_owner(review)[:MAX_TITLE_LENGTH]
+
+
+def _title_of_owner(review: Review) -> str:
+    meta, namespace = review.metadata, review.namespace or ""
+    owner = stored_controller_of(meta.owner_references)
+    if owner is None or owner.kind == "Node":
+        name = review.name or meta.name or (meta.generate_name or "") + "…"
+        return f"{review.kind.kind} {namespace}/{name}"
+    if owner.kind == "ReplicaSet":
+        template_hash = (meta.labels or {}).get("pod-template-hash")
+        if template_hash and owner.name.endswith(f"-{template_hash}"):
+            return f"Deployment {namespace}/{owner.name.removesuffix('-' + template_hash)}"
+    if owner.kind == "Job" and NAME_OF_CRON_JOB.search(owner.name):
+        return f"CronJob {namespace}/{NAME_OF_CRON_JOB.sub('', owner.name)}"
+    return f"{owner.kind} {namespace}/{owner.name}"
 
 
 class Owners:

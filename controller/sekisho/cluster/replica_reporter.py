@@ -16,15 +16,17 @@ from sekisho.cluster.replicas import (
     AUTHORITY_ANNOTATION,
     COMPONENT,
     COUNTS_ANNOTATION,
+    EXAMPLES_ANNOTATION,
     LABEL,
     LEASE_SECONDS,
     MAX_PROBLEM_LENGTH,
     PROBLEM_ANNOTATION,
     UNUSABLE_ANNOTATION,
-    Counts,
+    WAIVERS_ANNOTATION,
     annotation_of,
     encode_unusable,
 )
+from sekisho.cluster.reported import Reported, encode_examples, encode_waivers
 from sekisho.timestamps import micro_time
 
 logger = logging.getLogger(__name__)
@@ -40,8 +42,8 @@ class ReplicaReporter:
     """Writes the reports of `replica` into the Lease sekisho-webhook-`replica` in `namespace`.
 
     Call `report` with each resourceVersion of each kind of policy and `report_authority` with each served authority,
-    and run `run` in a task. `counts` and `problem` are called for each renewal; the latter gives why the replica serves
-    no reviews, or an empty text.
+    and run `run` in a task. `reported` and `problem` are called for each renewal; the latter gives why the replica
+    serves no reviews, or an empty text.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class ReplicaReporter:
         api: ApiClient,
         namespace: str,
         replica: str,
-        counts: Callable[[], Counts] = dict,
+        reported: Callable[[], Reported] = Reported,
         problem: Callable[[], str] = str,
     ) -> None:
         self._api = api
@@ -57,7 +59,7 @@ class ReplicaReporter:
         self._name = f"sekisho-webhook-{replica.lower()}"
         self._namespace = namespace
         self._path = lease_path(namespace, self._name)
-        self._counts = counts
+        self._reported = reported
         self._problem = problem
         self._versions: dict[str, str] = {}
         self._unusable: dict[str, tuple[str, ...]] = {}
@@ -149,11 +151,14 @@ class ReplicaReporter:
         )
 
     def _annotations(self) -> dict[str, str]:
+        reported = self._reported()
         unusable = [name for names in self._unusable.values() for name in names]
         return {
             **{annotation_of(plural): version for plural, version in self._versions.items()},
             UNUSABLE_ANNOTATION: encode_unusable(unusable),
-            COUNTS_ANNOTATION: msgspec.json.encode(self._counts()).decode(),
+            COUNTS_ANNOTATION: msgspec.json.encode(reported.counts).decode(),
+            EXAMPLES_ANNOTATION: encode_examples(reported.examples),
+            WAIVERS_ANNOTATION: encode_waivers(reported.waivers),
             AUTHORITY_ANNOTATION: self._authority,
             PROBLEM_ANNOTATION: self._problem()[:MAX_PROBLEM_LENGTH],
         }

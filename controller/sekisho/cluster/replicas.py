@@ -5,8 +5,8 @@ Each replica has a Lease with annotations:
 - for each kind of policy, the resourceVersion up to which it has read that kind. A change costs one write by each
   replica, however many policies there are;
 - the policies that it has read and cannot use;
-- the denials, warnings and audited violations of the last hour, and how many of them no Event shows, written with
-  each renewal;
+- the denials, warnings and audited violations of the last hour, how many of them no Event shows, and examples of what
+  was audited, and the uses of waivers, written with each renewal;
 - the key id of the authority that signed the certificate that it serves;
 - why it serves no reviews, if it does not.
 
@@ -16,13 +16,13 @@ that wrote them.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, NamedTuple
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.lease import Lease, lease_path
+from sekisho.cluster.reported import Counts, Examples, WaiverReport, decode_counts, decode_examples, decode_waivers
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.types import GROUP
 from sekisho.timestamps import parse
@@ -32,6 +32,8 @@ COMPONENT = "webhook-replica"
 AUTHORITY_ANNOTATION = f"{GROUP}/serving-certificate-authority"
 UNUSABLE_ANNOTATION = f"{GROUP}/unusable-policies"
 COUNTS_ANNOTATION = f"{GROUP}/last-hour"
+EXAMPLES_ANNOTATION = f"{GROUP}/last-hour-audited"
+WAIVERS_ANNOTATION = f"{GROUP}/waivers-used"
 PROBLEM_ANNOTATION = f"{GROUP}/not-serving"
 MAX_PROBLEM_LENGTH = 512
 MAX_UNUSABLE_LENGTH = 32 << 10
@@ -47,22 +49,6 @@ FORGET_SECONDS = 300.0
 def annotation_of(plural: str) -> str:
     """The annotation with the resourceVersion up to which a replica has read a kind, `plural` in the API."""
     return f"{GROUP}/{plural}-resource-version"
-
-
-_Count = Annotated[int, Meta(ge=0)]
-
-
-class Recent(NamedTuple):
-    """Requests of the last hour that a policy denied, warned about or audited, and how many no Event shows."""
-
-    denials: _Count
-    warnings: _Count
-    without_event: _Count = 0
-    audited: _Count = 0
-
-
-Counts = Mapping[str, Recent]
-"""By the policies' titles."""
 
 
 class _LeaseList(Struct, frozen=True):
@@ -111,6 +97,8 @@ class Replica(Struct, frozen=True):
     """When its Lease expires, by this process's monotonic clock."""
     unusable: Unusable = Unusable()
     counts: Counts = {}
+    examples: Examples = {}
+    waivers: WaiverReport = WaiverReport()
     problem: str = ""
     """Why it serves no reviews; empty when it does."""
 
@@ -166,7 +154,9 @@ def _observe_one(lease: Lease, previous: Replica | None, now: float, wall: datet
         renew_time=renewed,
         expires=expires,
         unusable=_decode_unusable(annotations.get(UNUSABLE_ANNOTATION, "[]")),
-        counts=_decode_counts(annotations.get(COUNTS_ANNOTATION, "{}")),
+        counts=decode_counts(annotations.get(COUNTS_ANNOTATION, "{}")),
+        examples=decode_examples(annotations.get(EXAMPLES_ANNOTATION, "{}")),
+        waivers=decode_waivers(annotations.get(WAIVERS_ANNOTATION, "{}")),
         problem=annotations.get(PROBLEM_ANNOTATION, "")[:MAX_PROBLEM_LENGTH],
     )
 
@@ -192,13 +182,6 @@ def _decode_unusable(text: str) -> Unusable:
     if names[-1:] != [_MORE]:
         return Unusable(frozenset(names))
     return Unusable(frozenset(names[:-1]), names[-2] if len(names) > 1 else "")
-
-
-def _decode_counts(text: str) -> Counts:
-    try:
-        return msgspec.json.decode(text, type=dict[str, Recent])
-    except msgspec.DecodeError:
-        return {}
 
 
 def parse_version(version: str) -> int:

@@ -45,5 +45,6 @@ def _parts(record: Record, conflicts: tuple[Conflict, ...], view: View) -> tuple
     """What the status depends on that is not the same for all policies."""
     plural, since = record.resource.plural, record.since
     reached = [replica.has_reached(plural, since) for replica in view.replicas]
-    impact = view.impacts.get(record.uid)
-    return conflicts, view.counts.get(record.title), view.waivers.get(record.title), impact, reached
+    title = record.title
+    shown = view.counts.get(title), view.examples.get(title), view.waivers.get(title), view.impacts.get(record.uid)
+    return conflicts, shown, reached

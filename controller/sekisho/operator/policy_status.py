@@ -30,8 +30,9 @@ from sekisho.operator.notices import without_notices, write_notices
 from sekisho.operator.objects import FIELD_MANAGER
 from sekisho.operator.proof import Proof
 from sekisho.operator.records import Record, Status, read_record
-from sekisho.operator.shown_counts import ShownCounts
+from sekisho.operator.shown_counts import ShownCounts, ShownExamples
 from sekisho.operator.status import Sources, View, waivers_in_effect, wanted_policy_status
+from sekisho.operator.waiver_uses import ShownUses
 from sekisho.operator.waivers import next_change, wanted_waiver_status
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.conflicts import Conflicts
@@ -88,7 +89,7 @@ class StatusKeeper:
         self._sources = sources
         self._records: dict[str, Record] = {}  # by uid, as another policy may get the name of a deleted one
         self._conflicts = Conflicts()
-        self._counts = ShownCounts()
+        self._counts, self._examples, self._uses = ShownCounts(), ShownExamples(), ShownUses()
         self._retries: dict[str, tuple[int, float]] = {}  # by uid: failures so far, and when to try again
         self._current = CurrentStatuses()
         self._writing: dict[str, Status] = {}
@@ -244,6 +245,7 @@ class StatusKeeper:
         self._conflicts.update(uid, None)
         self._retries.pop(uid, None)
         self._current.forget(uid)
+        self._uses.forget(uid)
 
     def stale_statuses(self) -> list[tuple[Record, Status]]:
         """Those whose status is out of date now, with the status that they should have."""
@@ -297,6 +299,8 @@ class StatusKeeper:
             replicas=replicas,
             silent=silent(reports, now) if self._pods is None else unreported(self._pods.ready, names),
             counts=self._counts.of(records, tuple(reports.values()), now),
+            examples=self._examples.of(records, tuple(reports.values()), now),
+            uses=self._uses.of(records, tuple(reports.values()), now),
             waivers=waivers_in_effect(records, moment),
             titles=titles,
             impacts=self._impacts,
@@ -463,6 +467,8 @@ def relevant(replicas: Mapping[str, Replica], newest: Mapping[str, int], now: fl
             replica.problem,
             replica.unusable,
             replica.counts,
+            replica.examples,
+            replica.waivers,
             [min(replica.versions.get(plural, -1), version) for plural, version in newest.items()],
         )
         for key, replica in replicas.items()

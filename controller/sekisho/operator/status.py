@@ -5,10 +5,12 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from sekisho.cluster.replicas import Counts, Recent, Replica
+from sekisho.cluster.replicas import Replica
+from sekisho.cluster.reported import Counts, Examples, Recent
 from sekisho.operator.conditions import State, accepted_condition, coverage_state, make_condition, not_accepted
 from sekisho.operator.proof import Proof
 from sekisho.operator.records import Coverage, Record, coverage_of
+from sekisho.operator.waiver_uses import Uses
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.resolved_authorities import Contents
 from sekisho.policies.status import (
@@ -46,8 +48,12 @@ class View(Struct, frozen=True):
     """The names of those that do not report but may still serve."""
     counts: Counts = {}
     """Those of the last hour."""
+    examples: Examples = {}
+    """Owners of what policies only audited in the last hour, by the titles of the policies."""
     waivers: Mapping[str, tuple[WaiverInEffect, ...]] = {}
     """The waivers that have not expired, by the titles of the policies that they name."""
+    uses: Mapping[str, Uses] = {}
+    """How often waivers exempted pods, by the names of the waivers."""
     titles: frozenset[str] = frozenset()
     """The titles of all policies."""
     impacts: Mapping[str, PolicyImpact] = {}
@@ -73,6 +79,7 @@ def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: 
         denials=counts.denials,
         warnings=counts.warnings,
         audited=counts.audited or None,
+        audited_examples=tuple(view.examples.get(record.title, ())) or None,
         without_event=counts.without_event or None,
         conflicts=conflicts or None,
         waivers=view.waivers.get(record.title),

@@ -1,15 +1,21 @@
 """The status of a waiver, and the warnings before it expires."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Final
 
 from sekisho.operator.conditions import State, accepted_condition, coverage_state, make_condition, not_accepted
 from sekisho.operator.records import Record, coverage_of
 from sekisho.operator.status import View, as_proven
+from sekisho.operator.waiver_uses import stored_uses
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.status import ConditionStatus, PolicyWaiverStatus
 from sekisho.timestamps import rfc3339
 
+MAX_NAME_LENGTH: Final = 40
+"""Of a control or a policy in `status.exempts`, which is for people."""
+_DAY: Final = timedelta(days=1)
 NOTICE_DAYS: Final = (14, 3, 1)
 """How many days before a waiver expires an Event warns of it."""
 
@@ -21,6 +27,7 @@ def wanted_waiver_status(record: Record, view: View) -> PolicyWaiverStatus:
         active = make_condition(record, "Active", not_accepted("waiver"), view.now)
         return PolicyWaiverStatus(record.generation, (accepted_condition(record, view.now), active))
     named = waiver.spec.policies
+    uses = view.uses.get(record.title, stored_uses(record))
     return PolicyWaiverStatus(
         observed_generation=record.generation,
         conditions=(
@@ -30,7 +37,23 @@ def wanted_waiver_status(record: Record, view: View) -> PolicyWaiverStatus:
         policies=tuple(title for title in named if title in view.titles) or None,
         missing_policies=tuple(title for title in named if title not in view.titles) or None,
         expires_within_days=notice_of(waiver.spec.expires, view.now),
+        exempts=f"{_first_two(waiver.spec.controls)} of {_first_two(named)}",
+        days_left=days_left(waiver.spec.expires, view.now),
+        uses=uses.total or None,
+        uses_last_hour=uses.last_hour or None,
+        last_used=uses.owners[0].last_used if uses.owners else None,
+        used_by=uses.owners or None,
     )
+
+
+def _first_two(names: Sequence[str]) -> str:
+    shown = [name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 1] + "…" for name in names[:2]]
+    return ", ".join(shown) + (f" +{len(names) - 2}" if len(names) > 2 else "")
+
+
+def days_left(expires: datetime, now: datetime) -> int:
+    """The days until a waiver expires, rounded up; 0 once it has."""
+    return max(0, ceil((expires - now) / _DAY))
 
 
 def _active_state(record: Record, waiver: PolicyWaiver, view: View) -> State:
@@ -51,10 +74,9 @@ def notice_of(expires: datetime, now: datetime) -> int | None:
 
 
 def next_change(expires: datetime, now: datetime) -> timedelta | None:
-    """How long until the status changes by the passing of time; None when it will not change again."""
+    """How long until the status changes by the passing of time, a day at most; None when it will not change again."""
     remaining = expires - now
-    moments = [remaining, *(remaining - timedelta(days=days) for days in NOTICE_DAYS)]
-    return min((moment for moment in moments if moment > timedelta(0)), default=None)
+    return (remaining % _DAY or _DAY) if remaining > timedelta(0) else None
 
 
 def notice_text(waiver: PolicyWaiver) -> str:

@@ -74,10 +74,12 @@ _POLICY_COLUMNS = (
     _AGE,
 )
 _WAIVER_COLUMNS = (
-    Column("Policies", "string", ".spec.policies", "The policies whose controls it exempts pods from."),
-    Column("Controls", "string", ".spec.controls", "The controls that it exempts pods from."),
+    Column("Exempts", "string", ".status.exempts", "The controls that it exempts pods from, and of which policies."),
     Column("Active", "string", _status_of("Active"), "Whether it applies now."),
-    Column("Expires", "string", ".spec.expires", "When it ends."),
+    Column("Uses", "integer", ".status.uses", "The pods that it exempted."),
+    Column("Last Used", "date", ".status.lastUsed", "When it last exempted a pod."),
+    Column("Days Left", "integer", ".status.daysLeft", "The days until it ends, rounded up."),
+    Column("Expires", "string", ".spec.expires", "When it ends.", 1),
     Column("Reason", "string", ".spec.reason", "Why it was granted.", 1),
     _AGE,
 )

@@ -12,6 +12,8 @@ MAX_WAIVERS: Final = 16
 MARK_LENGTH: Final = 8
 """Characters that stand for an entry of a catalog; a multiple of four."""
 MAX_EXAMPLES: Final = 5
+MAX_EXAMPLE_CONTROLS: Final = 8
+MAX_WAIVER_OWNERS: Final = 5
 
 _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _BY_TYPE: Final = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
@@ -58,7 +60,19 @@ class ImpactExample(Struct, frozen=True):
 
     owner: Annotated[str, Meta(description="Its kind, namespace and name.", max_length=512)]
     pods: Annotated[int, Meta(description="How many of its pods the policy would deny; 0 if none runs now.", ge=0)]
-    controls: Annotated[tuple[str, ...], Meta(description="The first controls that they violate.", max_length=8)]
+    controls: Annotated[
+        tuple[str, ...], Meta(description="The first controls that they violate.", max_length=MAX_EXAMPLE_CONTROLS)
+    ]
+
+
+class AuditedExample(Struct, frozen=True):
+    """An owner whose pods the policy only audited."""
+
+    owner: Annotated[str, Meta(description="Its kind, namespace and name.", max_length=512)]
+    controls: Annotated[
+        tuple[str, ...],
+        Meta(description="The first controls that they violate.", max_length=MAX_EXAMPLE_CONTROLS),
+    ]
 
 
 class PolicyImpact(Struct, frozen=True, rename="camel"):
@@ -133,6 +147,16 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
             Meta(
                 description="How many requests it only audited, counted in the same way. Unset for none.",
                 ge=0,
+            ),
+        ]
+        | None
+    ) = None
+    audited_examples: (
+        Annotated[
+            tuple[AuditedExample, ...],
+            Meta(
+                description=f"Owners of what it only audited in the last hour, {MAX_EXAMPLES} at most. Unset for none.",
+                max_length=MAX_EXAMPLES,
             ),
         ]
         | None
@@ -253,6 +277,13 @@ class ImageCatalogStatus(Struct, frozen=True, rename="camel"):
     ) = None
 
 
+class WaiverOwner(Struct, frozen=True, rename="camel"):
+    """An owner whose pods the waiver exempted."""
+
+    owner: Annotated[str, Meta(description="Its kind, namespace and name.", max_length=512)]
+    last_used: Annotated[_Moment, Meta(description="When a pod of it was last exempted.")]
+
+
 class PolicyWaiverStatus(Struct, frozen=True, rename="camel"):
     """The status of the waiver."""
 
@@ -284,6 +315,48 @@ class PolicyWaiverStatus(Struct, frozen=True, rename="camel"):
                 description="14, 3 or 1: the waiver expires within that many days, and has an Event PolicyExpiring "
                 "that says so.",
                 ge=0,
+            ),
+        ]
+        | None
+    ) = None
+    exempts: (
+        Annotated[
+            str,
+            Meta(
+                description="In short, what it exempts pods from: the controls, and of which policies.", max_length=512
+            ),
+        ]
+        | None
+    ) = None
+    days_left: (
+        Annotated[
+            int,
+            Meta(description="The days until it expires, rounded up; 0 once it has expired. Updated daily.", ge=0),
+        ]
+        | None
+    ) = None
+    uses: (
+        Annotated[
+            int,
+            Meta(
+                description="How many pods it exempted since it was created, without dry runs. Updated once a minute; "
+                "those while no controller led may be missing. Unset for none.",
+                ge=0,
+            ),
+        ]
+        | None
+    ) = None
+    uses_last_hour: (
+        Annotated[int, Meta(description="How many of them in the last hour. Unset for none.", ge=0)] | None
+    ) = None
+    last_used: Annotated[_Moment, Meta(description="When it last exempted a pod. Unset for never.")] | None = None
+    used_by: (
+        Annotated[
+            tuple[WaiverOwner, ...],
+            Meta(
+                description=f"The last {MAX_WAIVER_OWNERS} owners whose pods it exempted, the latest first. Unset for "
+                "none.",
+                max_length=MAX_WAIVER_OWNERS,
             ),
         ]
         | None

@@ -54,7 +54,7 @@ def policies_from_cluster(
     api: ApiClient,
     enforce: Callable[[PolicySet], None],
     on_version: OnVersion,
-    on_removed: Callable[[str], None],
+    on_removed: Callable[[str, str], None],
     *,
     verifies_images: bool,
 ) -> Dependency:

@@ -9,10 +9,14 @@ from prometheus_client import ProcessCollector
 from prometheus_client.core import HistogramMetricFamily, Metric
 
 from sekisho.admission import Decision, Outcome, Violation
+from sekisho.cluster.reported import Reported, WaiverReport
 from sekisho.pods import POD_TEMPLATES
 from sekisho.policies import Enforcement
+from sekisho.policies.crd import RESOURCES
 from sekisho.telemetry.families import Family, counters, process_families, rendered
+from sekisho.webhook.audited_owners import AuditedOwners
 from sekisho.webhook.recent_counts import RecentCounts
+from sekisho.webhook.waiver_uses import WaiverUses
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram, in seconds."""
@@ -41,6 +45,8 @@ class Metrics:
         self._waivers: Counter[tuple[str, ...]] = Counter()
         self.recent = RecentCounts()
         """The last hour, for the status of policies."""
+        self.audited_owners = AuditedOwners()
+        self.waiver_uses = WaiverUses()
         self._http_errors: Counter[int] = Counter()
         self._buckets: dict[str, list[int]] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -61,7 +67,10 @@ class Metrics:
         self._seconds[webhook] += seconds
         if outcome.violations and outcome.decision is not Decision.PENDING:  # they may be none in a moment
             self.recent.count(outcome)
+            self.audited_owners.count(outcome)
             self._count_violations(outcome.violations)
+        if outcome.waived:
+            self.waiver_uses.count(outcome)
         for waived in outcome.waived:
             key = (waived.waiver, waived.policy, waived.finding.control)
             if key not in self._waivers and len(self._waivers) >= MAX_LABELS:
@@ -89,6 +98,24 @@ class Metrics:
                 self._violations[key] += count
         self._shared.clear()
         self._shared_policies = 0
+
+    def reported(self) -> Reported:
+        """What is counted for the status of policies and waivers."""
+        uses = self.waiver_uses
+        return Reported(
+            self.recent.last_hour(), self.audited_owners.last_hour(), WaiverReport(uses.began, uses.by_waiver())
+        )
+
+    def forget(self, plural: str, title: str) -> None:
+        """Drop what is counted for the status of a deleted policy or waiver: another of its name starts at zero.
+
+        plural: the kind's name in the API.
+        """
+        if plural == RESOURCES["PolicyWaiver"].plural:
+            self.waiver_uses.forget(title)
+        else:
+            self.recent.forget(title)
+            self.audited_owners.forget(title)
 
     def count_http_error(self, status: int) -> None:
         """Count a request that was not a review."""

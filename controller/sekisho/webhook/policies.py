@@ -21,13 +21,12 @@ from sekisho.policies import (
     compile_any,
     decode,
 )
-from sekisho.policies.crd import RESOURCES, Resource, watched_resources
+from sekisho.policies.crd import Resource, watched_resources
 from sekisho.policies.types import GROUP, VERSION
 
 logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Policy)
-_OF_POLICIES = frozenset(RESOURCES[kind].plural for kind in ("ClusterPodPolicy", "PodPolicy"))
 _REST: Final = 4
 """After a set was built, the next one waits this many times as long as that took: of thousands of policies that are
 applied one by one, not each may cost a pass over all."""
@@ -80,7 +79,7 @@ class ClusterPolicies:
         api: ApiClient,
         enforce: Callable[[PolicySet], None],
         on_version: OnVersion,
-        on_removed: Callable[[str], None] = lambda title: None,
+        on_removed: Callable[[str, str], None] = lambda plural, title: None,
         *,
         verifies_images: bool,
     ) -> None:
@@ -186,8 +185,8 @@ class ClusterPolicies:
             for plural, reflector in self.reflectors.items():
                 self._on_version(plural, reflector.resource_version, reflector.quarantined, changed=True)
         for (plural, key), (uid, _) in (self._enforced or {}).items():
-            if plural in _OF_POLICIES and present.get((plural, key), ("", 0))[0] != uid:
-                self._on_removed(key)
+            if present.get((plural, key), ("", 0))[0] != uid:
+                self._on_removed(plural, key)
         self._enforced = present
         self._is_news = True
         logger.info("enforcing the policies of the cluster", extra={"policies": len(policies), "waivers": len(waivers)})

@@ -138,7 +138,7 @@ class Process:
             api,
             self._options.namespace,
             self._options.replica,
-            self._metrics.recent.last_hour,
+            self._metrics.reported,
             lambda: dependencies.why_no_certificate(self._certificate),
         )
 
@@ -162,7 +162,7 @@ class Process:
                 api,
                 self._enforced.enforce,
                 reporter.report,
-                self._metrics.recent.forget,
+                self._metrics.forget,
                 verifies_images=options.verify_images,
             ),
             labels,

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from sekisho.admission import Outcome, policies_of, with_enforcement
 from sekisho.cluster.events import Reason, Statement
-from sekisho.cluster.replicas import Recent
+from sekisho.cluster.reported import Recent
 from sekisho.policies import Enforcement
 
 HOUR: Final = 3600.0

@@ -33,7 +33,7 @@ class Followed:
         self.versions: dict[str, str] = {}
         self.unusable: dict[str, set[str]] = {}
         self.changes = 0
-        self.removed: list[str] = []
+        self.removed: list[tuple[str, str]] = []
         self.policies: ClusterPolicies
         self.building_seconds = 0.0
 
@@ -78,7 +78,7 @@ async def following(followed: Followed) -> AsyncIterator[Followed]:
         api,
         followed.enforce,
         followed.reached,
-        followed.removed.append,
+        lambda plural, title: followed.removed.append((plural, title)),
         verifies_images=followed.verifies_images,
     )
     running = asyncio.create_task(followed.policies.run())
@@ -190,7 +190,7 @@ async def test_a_policy_of_a_deleted_ones_name_is_another(followed: Followed) ->
     assert followed.removed == []
     followed.put("podpolicies", "own", DENY, namespace="shop", uid="another")
     await until(lambda: len(followed.sets) == 3)
-    assert followed.removed == ["shop/own"]
+    assert followed.removed == [("podpolicies", "shop/own")]
 
 
 async def test_an_unusable_policy_affects_no_other_and_its_last_version_stays(

@@ -14,10 +14,10 @@ from sekisho.cluster.replicas import (
     AUTHORITY_ANNOTATION,
     COMPONENT,
     COUNTS_ANNOTATION,
+    EXAMPLES_ANNOTATION,
     FORGET_SECONDS,
     LABEL,
     UNUSABLE_ANNOTATION,
-    Recent,
     Replica,
     annotation_of,
     forgotten,
@@ -27,6 +27,8 @@ from sekisho.cluster.replicas import (
     served_authorities,
     silent,
 )
+from sekisho.cluster.reported import MAX_EXAMPLES_LENGTH, Recent, Reported, encode_examples
+from sekisho.policies.status import AuditedExample
 from sekisho.timestamps import micro_time
 from tests.unit.cluster.lease_server import LeaseServer, serving
 
@@ -133,6 +135,25 @@ def test_unreadable_counts_are_empty(text: str) -> None:
     assert of(COUNTS_ANNOTATION, '{"a":[1,2,1]}').counts == {"a": Recent(1, 2, 1)}
 
 
+@pytest.mark.parametrize("text", ["", "?", "[]", '{"a":1}', '{"a":[{"owner":1}]}'])
+def test_unreadable_examples_are_none(text: str) -> None:
+    assert of(EXAMPLES_ANNOTATION, text).examples == {}
+
+
+def test_examples_are_reported_within_their_bound_and_one_of_each_policy_comes_first() -> None:
+    owner = "Deployment shop/" + "x" * 200
+    example = [AuditedExample(f"{owner}-{index}", ("privileged",)) for index in range(5)]
+    titles = [f"p-{number:02}" for number in range(40)]
+    examples = dict.fromkeys(["a/of-a-tenant", *titles], example)
+    text = encode_examples(examples)
+    reported = of(EXAMPLES_ANNOTATION, text).examples
+    assert 31_000 < len(text) <= MAX_EXAMPLES_LENGTH
+    assert list(reported) == [*titles, "a/of-a-tenant"]
+    assert {len(of_policy) for of_policy in reported.values()} <= {2, 3, 4}
+    assert all(tuple(example)[: len(of_policy)] == of_policy for of_policy in reported.values())
+    assert of(EXAMPLES_ANNOTATION, encode_examples({})).examples == {}
+
+
 def test_a_deleted_lease_stops_counting_at_once() -> None:
     seen = observe([report("a"), report("b")], {}, 100.0, WALL)
     assert [replica.name for replica in live(observe([report("b")], seen, 101.0, WALL), 101.0)] == ["b"]
@@ -236,7 +257,7 @@ async def test_written_statuses_are_reported_later_and_changes_at_once(
 
 
 async def test_an_unusable_policy_is_reported_at_once_in_a_bounded_list(server: LeaseServer, api: ApiClient) -> None:
-    reporter = ReplicaReporter(api, "ns", "web-1", lambda: {"p": Recent(2, 1, 1)})
+    reporter = ReplicaReporter(api, "ns", "web-1", lambda: Reported({"p": Recent(2, 1, 1)}))
     running = asyncio.create_task(reporter.run())
     report_version(reporter, "100")
     await server.wait_until(lambda: reported_version(server) == "100")

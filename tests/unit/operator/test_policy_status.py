@@ -12,13 +12,21 @@ from aiohttp import web
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
-from sekisho.cluster.replicas import COMPONENT, COUNTS_ANNOTATION, LABEL, Recent, Replica, annotation_of
+from sekisho.cluster.replicas import (
+    COMPONENT,
+    COUNTS_ANNOTATION,
+    EXAMPLES_ANNOTATION,
+    LABEL,
+    Replica,
+    annotation_of,
+)
+from sekisho.cluster.reported import Recent
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.policy_status import BATCH, StatusKeeper, relevant
 from sekisho.operator.records import Record, read_record
-from sekisho.operator.shown_counts import COUNT_SECONDS, ShownCounts
+from sekisho.operator.shown_counts import COUNT_SECONDS, ShownCounts, ShownExamples
 from sekisho.operator.status import View, wanted_policy_status
-from sekisho.policies.status import Conflict, PolicyStatus
+from sekisho.policies.status import AuditedExample, Conflict, PolicyStatus
 from sekisho.timestamps import micro_time
 
 Json = dict[str, Any]
@@ -30,6 +38,7 @@ class Server:
     def __init__(self) -> None:
         self.version = 1000
         self.counts = "{}"
+        self.examples = "{}"
         self.endpoints: list[Json] = []
         self.events: list[Json] = []
         self.events_status = 201
@@ -44,7 +53,8 @@ class Server:
 
     def lease(self, name: str, renewed: datetime) -> Json:
         plurals = ("clusterpodpolicies", "policywaivers", "imagecatalogs")
-        annotations = {annotation_of(plural): "999999" for plural in plurals} | {COUNTS_ANNOTATION: self.counts}
+        annotations = {annotation_of(plural): "999999" for plural in plurals}
+        annotations |= {COUNTS_ANNOTATION: self.counts, EXAMPLES_ANNOTATION: self.examples}
         return {
             "metadata": {"name": f"sekisho-webhook-{name}", "labels": {LABEL: COMPONENT}, "annotations": annotations},
             "spec": {"holderIdentity": name, "leaseDurationSeconds": 30, "renewTime": micro_time(renewed)},
@@ -379,12 +389,15 @@ async def test_a_failing_event_blocks_no_status_and_is_written_later(
 
 async def test_the_counts_of_the_replicas_are_shown(server: Server, keeper: StatusKeeper) -> None:
     server.counts = '{"p":[4,2,1,3]}'
+    server.examples = '{"p":[{"owner":"Deployment shop/web","controls":["privileged"]}]}'
     server.leases = [server.lease(name, datetime.now(UTC)) for name in ("a", "b")]
     keeper.changed(server.make("p"))
     await server.wait_until(lambda: server.policies["p"].get("status", {}).get("denials") == 8)
     assert server.policies["p"]["status"]["warnings"] == 4
     assert server.policies["p"]["status"]["withoutEvent"] == 2
     assert server.policies["p"]["status"]["audited"] == 6
+    (example,) = server.policies["p"]["status"]["auditedExamples"]
+    assert example == {"owner": "Deployment shop/web", "controls": ["privileged"]}
 
 
 def record(name: str = "p", version: int = 100, uid: str = "u", status: Json | None = None) -> Record:
@@ -420,6 +433,37 @@ def test_a_new_policy_of_an_old_name_starts_at_zero() -> None:
         "p": Recent(0, 0)
     }  # a report from before it was created
     assert shown.of([new], reports({"p": Recent(1, 0)}, version=150), 20.0) == {"p": Recent(1, 0)}
+
+
+def with_examples(*owners: str, version: int = 100) -> Replica:
+    examples = {"p": [AuditedExample(owner, ("privileged",)) for owner in owners]}
+    return Replica("r", {"clusterpodpolicies": version}, "", 0.0, examples=examples)
+
+
+def shown_owners(shown: ShownExamples, now: float, *replicas: Replica, status: Json | None = None) -> list[str]:
+    examples = shown.of([record(version=150 if status else 100, status=status)], replicas, now)
+    return [example.owner for example in examples.get("p", ())]
+
+
+def test_the_examples_of_replicas_are_put_together() -> None:
+    replicas = (with_examples("Pod s/b", "Pod s/a"), with_examples("Pod s/b", *(f"Pod t/{n}" for n in range(9))))
+    owners = ["Pod s/a", "Pod s/b", "Pod t/0", "Pod t/1", "Pod t/2"]
+    assert shown_owners(ShownExamples(), 0.0, *replicas) == owners
+
+
+def test_examples_change_once_a_minute_and_are_gone_when_no_replica_has_any() -> None:
+    shown = ShownExamples()
+    assert shown_owners(shown, 0.0, with_examples("Pod s/a")) == ["Pod s/a"]
+    assert shown_owners(shown, 59.0, with_examples("Pod s/b")) == ["Pod s/a"]
+    assert shown_owners(shown, 60.0, with_examples("Pod s/b")) == ["Pod s/b"]
+    assert shown_owners(shown, 120.0, with_examples()) == []
+
+
+def test_a_new_leader_shows_the_stored_examples_until_a_replica_reports() -> None:
+    status = {"auditedExamples": [{"owner": "Pod s/old", "controls": ["privileged"]}]}
+    shown = ShownExamples()
+    assert shown_owners(shown, 0.0, with_examples("Pod s/a"), status=status) == ["Pod s/old"]
+    assert shown_owners(shown, 1.0, with_examples("Pod s/a", version=150), status=status) == ["Pod s/a"]
 
 
 def test_a_new_leader_shows_the_stored_counts_until_a_replica_reports() -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from sekisho.cluster.replicas import Recent, Replica, Unusable
+from sekisho.cluster.replicas import Replica, Unusable
+from sekisho.cluster.reported import Recent
 from sekisho.operator.records import Record, read_record
 from sekisho.operator.status import View, waivers_in_effect, wanted_policy_status
-from sekisho.policies.status import MAX_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
+from sekisho.policies.status import MAX_WAIVERS, AuditedExample, Conflict, PolicyStatus, WaiverInEffect
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 LATER = datetime(2026, 11, 23, 13, 0, 0, tzinfo=UTC)
@@ -238,15 +239,20 @@ def test_counts_conflicts_and_waivers_are_in_the_status() -> None:
     record = read_record(body(), None)
     conflict = Conflict("spec.defaults.pod.securityContext.runAsUser", "other", "pods get 1")
     waiver = WaiverInEffect("w", "2027-01-31T00:00:00Z")
+    example = AuditedExample("Deployment shop/web", ("privileged",))
     view = View(
-        NOW, replicas(100), counts={"restricted": Recent(3, 1, 2, 7)}, waivers={"restricted": (waiver,), "other": ()}
+        NOW,
+        replicas(100),
+        counts={"restricted": Recent(3, 1, 2, 7)},
+        examples={"restricted": [example]},
+        waivers={"restricted": (waiver,), "other": ()},
     )
     status = wanted_policy_status(record, (conflict,), view)
     assert (status.denials, status.warnings, status.without_event, status.audited) == (3, 1, 2, 7)
-    assert (status.conflicts, status.waivers) == ((conflict,), (waiver,))
+    assert (status.conflicts, status.waivers, status.audited_examples) == ((conflict,), (waiver,), (example,))
     nothing = wanted_policy_status(record, (), View(NOW, replicas(100)))
     assert (nothing.denials, nothing.warnings, nothing.without_event, nothing.audited) == (0, 0, None, None)
-    assert (nothing.conflicts, nothing.waivers) == (None, None)
+    assert (nothing.conflicts, nothing.waivers, nothing.audited_examples) == (None, None, None)
 
 
 def waiver(name: str, expires: datetime, *policies: str, spec: dict[str, object] | None = None) -> Record:

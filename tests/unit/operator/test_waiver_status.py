@@ -10,9 +10,10 @@ from sekisho.cluster.replicas import Replica
 from sekisho.operator.proof import PROVEN, Proof
 from sekisho.operator.records import Record, read_record
 from sekisho.operator.status import View
+from sekisho.operator.waiver_uses import Uses
 from sekisho.operator.waivers import next_change, notice_of, notice_text, wanted_waiver_status
 from sekisho.policies import PolicyWaiver
-from sekisho.policies.status import ConditionStatus
+from sekisho.policies.status import ConditionStatus, WaiverOwner
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 ENDS = datetime(2027, 1, 31, tzinfo=UTC)
@@ -105,10 +106,50 @@ def test_expiry_is_announced_14_3_and_1_days_before(remaining: timedelta, notice
     assert notice_of(ENDS, ENDS - remaining) == notice
 
 
-def test_the_next_change_is_the_next_notice_or_the_expiry() -> None:
-    for remaining, wait in ((20, 6), (14, 11), (3, 2), (1, 1), (0.5, 0.5)):
+def test_the_next_change_is_when_a_day_less_is_left_or_the_expiry() -> None:
+    for remaining, wait in ((20, 1), (14.25, 0.25), (1, 1), (0.5, 0.5)):
         assert next_change(ENDS, ENDS - timedelta(days=remaining)) == timedelta(days=wait)
     assert next_change(ENDS, ENDS) is None
+
+
+@pytest.mark.parametrize(
+    ("remaining", "days"),
+    [
+        (timedelta(days=60), 60),
+        (timedelta(days=59, seconds=1), 60),
+        (timedelta(days=59), 59),
+        (timedelta(seconds=1), 1),
+        (timedelta(0), 0),
+        (timedelta(days=-3), 0),
+    ],
+)
+def test_days_left_are_rounded_up_and_change_when_the_status_is_computed_again(remaining: timedelta, days: int) -> None:
+    now = ENDS - remaining
+    assert wanted_waiver_status(waiver(), view(100, now=now)).days_left == days
+    wait = next_change(ENDS, now)
+    if wait is not None:
+        assert wanted_waiver_status(waiver(), view(100, now=now + wait)).days_left == days - 1
+
+
+def test_status_says_in_short_what_is_exempt() -> None:
+    assert wanted_waiver_status(waiver(), view(100)).exempts == "hostPathVolumes, privileged of restricted, gone"
+    controls = ["privileged", "hostNamespaces", "hostPorts", "capabilities"]
+    shown = wanted_waiver_status(waiver(controls=controls, policies=["team-a/" + "x" * 200]), view(100)).exempts
+    assert shown == "privileged, hostNamespaces +2 of team-a/" + "x" * 32 + "…"
+
+
+def test_uses_are_in_the_status_and_stay_while_nobody_reports_them() -> None:
+    owners = (
+        WaiverOwner("DaemonSet shop/agent", "2026-11-23T11:00:00Z"),
+        WaiverOwner("Pod shop/a", "2026-11-23T10:00:00Z"),
+    )
+    status = wanted_waiver_status(waiver(), replace(view(100), uses={"w": Uses(7, 2, owners)}))
+    assert (status.uses, status.uses_last_hour, status.last_used) == (7, 2, "2026-11-23T11:00:00Z")
+    assert status.used_by == owners
+    stored = replace(waiver(), status=status)
+    assert wanted_waiver_status(stored, view(100)) == status
+    unused = wanted_waiver_status(waiver(), view(100))
+    assert (unused.uses, unused.uses_last_hour, unused.last_used, unused.used_by) == (None, None, None, None)
 
 
 def test_the_warning_says_what_expires_when_and_what_to_do() -> None:
