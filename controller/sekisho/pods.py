@@ -567,6 +567,10 @@ DEFAULT_GRACE_SECONDS = 30
 """How long a pod may take to stop that does not say it."""
 DEFAULTED_ANNOTATION = "sekisho.dev/defaulted"
 """The annotation that says which policy set which defaults."""
+WAIVED_ANNOTATION = "sekisho.dev/waived"
+"""The annotation that says which waivers exempted a new pod, and from which controls."""
+OWN_ANNOTATIONS = frozenset({DEFAULTED_ANNOTATION, WAIVED_ANNOTATION})
+"""What Sekisho writes on pods. No policy denies a pod for it."""
 DEFAULT_SERVICE_ACCOUNT = "default"
 """The account that a pod runs as which names none."""
 

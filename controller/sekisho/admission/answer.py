@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Final
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.admission.bounds import MAX_FINDINGS
-from sekisho.admission.changed_images import with_images
+from sekisho.admission.changed_images import ChangedImage, with_images
 from sekisho.admission.context import Clock, Context
 from sekisho.admission.defaults import defaults_for
 from sekisho.admission.denial import (
@@ -30,6 +31,7 @@ from sekisho.admission.review import Review
 from sekisho.admission.template_paths import fixes_in_object, names_field, violations_in_object
 from sekisho.admission.time_checks import CheckTime, UnjudgedError
 from sekisho.admission.verdict import Violation, denying, with_enforcement
+from sekisho.admission.waived_annotation import with_waived_annotation
 from sekisho.admission.waivers import Waived, waiver_lines
 from sekisho.controls import CONTROLS
 from sekisho.images.trust import Lookup, Trust
@@ -182,6 +184,8 @@ def mutate(
 ) -> Outcome:
     """The answer of the mutating webhook: defaults for a new pod, or for new ephemeral containers.
 
+    A new pod that waivers exempt gets an annotation that says so.
+
     namespace_labels: None only where `policies.needs_labels` is false.
     clock: the time for waivers; with None no waiver applies.
     trust: has the digests of tags that are resolved; with None, none is.
@@ -222,14 +226,14 @@ def _mutated(
     plan = policies.plan(context.namespace, namespace_labels, pod, review.user_info)
     mirrored = mirror_images(pod, plan, context, only)
     pod = with_images(pod, mirrored)
-    if trust is None or not plan.needs_evidence:
-        filled = defaults_for(pod, plan, context, only, mirrored)
-        return patched(review, filled) if filled.operations else allowed(review)
-    try:
-        resolved, lookups = resolve_tags(pod, plan, context, trust, only)
-    except UnjudgedError:  # the validating webhook denies it
-        resolved, lookups = [], ()
+    resolved: Sequence[ChangedImage] = ()
+    lookups: tuple[Lookup, ...] = ()
+    if trust is not None and plan.needs_evidence:
+        with suppress(UnjudgedError):  # the validating webhook denies it
+            resolved, lookups = resolve_tags(pod, plan, context, trust, only)
     filled = defaults_for(pod, plan, context, only, [*mirrored, *resolved])
+    if only is None:
+        filled = with_waived_annotation(pod, filled, context, review.user_info)
     outcome = patched(review, filled) if filled.operations else allowed(review)
     return replace(outcome, lookups=lookups) if lookups else outcome
 

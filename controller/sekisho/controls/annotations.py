@@ -4,8 +4,8 @@ Restricted fields: metadata.annotations
 Allowed values: With `required`, the listed keys are set to a value, which is not empty. With `allowedValues`, a key
     that is set has one of the values, in which * matches any characters. With `denied`, the listed keys are not set.
 The pod's own annotations count: those of the template. With `onWorkloads`, those of the Deployment or Job that has the
-template are judged in the same way, when a user applies it. Sekisho's own annotation sekisho.dev/defaulted is never
-denied. Findings do not show values, which may be secrets.
+template are judged in the same way, when a user applies it. Sekisho's own annotations sekisho.dev/defaulted and
+sekisho.dev/waived are never denied. Findings do not show values, which may be secrets.
 Level: none; the control applies only where a policy names it
 """
 

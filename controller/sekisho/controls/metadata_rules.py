@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from sekisho.controls.control import Check, ParameterError, WorkloadCheck
 from sekisho.findings import WORKLOAD, FieldPath, Finding, remove, words
 from sekisho.globs import glob_matches
-from sekisho.pods import DEFAULTED_ANNOTATION, ObjectMeta, WorkloadMeta
+from sekisho.pods import OWN_ANNOTATIONS, ObjectMeta, WorkloadMeta
 
 _NAME: Final = "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 _MAX_KEY: Final = 317
@@ -92,7 +92,7 @@ class KeyRules(Struct, frozen=True):
 
 
 def check_keys(rules: KeyRules) -> Check:
-    """The check that a pod's labels or annotations meet the rules. Sekisho's own annotation may have any value."""
+    """The check that a pod's labels or annotations meet the rules. Sekisho's own annotations may have any value."""
     judge = _judge_of(rules)
     return lambda pod, _containers: judge(pod.metadata, None)
 
@@ -116,7 +116,7 @@ def _judge_of(rules: KeyRules) -> Callable[[ObjectMeta, WorkloadMeta | None], li
         entries = (metadata.labels if rules.field is MetadataField.LABELS else metadata.annotations) or {}
         findings = [*_unset(rules, entries, of), *_with_other_values(rules, entries, of)]
         denied = [key for key in entries if key in exact or key.startswith(prefixes)] if rules.denied else []
-        denied = sorted(key for key in denied if key != DEFAULTED_ANNOTATION)
+        denied = sorted(key for key in denied if key not in OWN_ANNOTATIONS)
         return [*findings, *(rules.finding_on_denied(key, entries[key], of) for key in denied)]
 
     return judge
@@ -133,7 +133,7 @@ def _unset(rules: KeyRules, entries: dict[str, str], of: WorkloadMeta | None) ->
 def _with_other_values(rules: KeyRules, entries: dict[str, str], of: WorkloadMeta | None) -> Iterator[Finding]:
     for allowed in rules.allowed:
         key, value = allowed.key, entries.get(allowed.key)
-        is_judged = value is not None and key != DEFAULTED_ANNOTATION and (value or key not in rules.required)
+        is_judged = value is not None and key not in OWN_ANNOTATIONS and (value or key not in rules.required)
         if is_judged and not any(glob_matches(pattern, value or "") for pattern in allowed.values):
             yield rules.finding(key, value, words(allowed.values), "set it to an allowed value", of)
 

@@ -132,7 +132,7 @@ def statements_of(outcome: Outcome) -> Iterator[Statement]:
         violations = with_enforcement(outcome.violations, enforcement)
         if violations:
             yield _stated(outcome.review, reason, "\n".join(warning_lines(violations)), violations)
-    if outcome.decision is Decision.PATCH:
+    if outcome.decision is Decision.PATCH and outcome.filled:  # not only the annotation of a waiver
         lines = tuple(f'policy "{policy}" set {", ".join(fields)}' for policy, fields in outcome.filled)
         yield statement(Reason.POD_DEFAULTED, "\n".join(lines), [policy for policy, _ in outcome.filled])
     if outcome.waived and outcome.review.is_pod:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sekisho import admission
 from sekisho.controls import CONTROLS
+from sekisho.pods import WAIVED_ANNOTATION
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
 from tests.pods import container, restricted_pod
 from tests.reviews import review_body
@@ -43,6 +44,9 @@ def with_defaults(pod: Json, *objects: ClusterPodPolicy | PodPolicy | PolicyWaiv
     outcome = admission.mutate(admission.decode(review_body(pod)), PolicySet.of(objects), {}, lambda: NOW)
     patch = json.loads(outcome.response)["response"].get("patch")
     changed: Json = jsonpatch.apply_patch(pod, json.loads(base64.b64decode(patch))) if patch else pod
+    annotations = changed["metadata"].get("annotations", {})
+    if annotations.pop(WAIVED_ANNOTATION, None) and not annotations:  # not about defaults
+        del changed["metadata"]["annotations"]
     return changed
 
 

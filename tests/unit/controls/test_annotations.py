@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sekisho.pods import DEFAULTED_ANNOTATION
+from sekisho.pods import OWN_ANNOTATIONS
 from tests.pods import restricted_pod
 from tests.unit.controls.twins import ParameterTwin, Pod, check_parameter_twin, with_parameters
 
@@ -20,7 +20,10 @@ PARAMETER_TWINS: list[ParameterTwin] = [
     ({"required": ["owner"]}, annotated("owner", ""), annotated("owner", "a"), "metadata.annotations.owner"),
     (OWNER, annotated("owner", "a@example.org"), annotated("owner", "a@example.com"), "metadata.annotations.owner"),
     ({"denied": ["a.io/*"]}, annotated("a.io/b", "c"), annotated("b.io/b", "c"), "metadata.annotations[a.io/b]"),
-    ({"denied": ["*"]}, annotated("sekisho.dev/x", "{}"), annotated(DEFAULTED_ANNOTATION, "{}"), "[sekisho.dev/x]"),
+    *(
+        ({"denied": ["*"]}, annotated("sekisho.dev/x", "{}"), annotated(own, "{}"), "[sekisho.dev/x]")
+        for own in sorted(OWN_ANNOTATIONS)
+    ),
 ]
 
 
