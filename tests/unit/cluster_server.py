@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ class ClusterServer:
         """By path, the status to answer with."""
         self.expired = 0
         """How many lists of pods are expired when their second page is requested."""
+        self.before_second_page: Callable[[], None] = lambda: None
+        """Called when the second page of pods is requested."""
         self.requests: list[str] = []
         """The lists that were requested, page by page."""
         self.created: list[Json] = []
@@ -47,6 +49,8 @@ class ClusterServer:
         if path in self.statuses or path not in self.lists:
             return _failure(self.statuses.get(path, 404))
         start = int(request.query.get("continue", "0"))
+        if start and path == "/api/v1/pods":
+            self.before_second_page()
         if start and path == "/api/v1/pods" and self.expired:
             self.expired -= 1
             return _failure(410)

@@ -17,6 +17,8 @@ class _Meta(Struct, frozen=True):
 
 class _Status(Struct, frozen=True):
     impact: PolicyImpact | None = None
+    warnings: int = 0
+    audited: int = 0
 
 
 class _Stored(Struct, frozen=True):
@@ -29,9 +31,10 @@ _decoder = msgspec.json.Decoder(_Stored | None)
 
 
 def impact_warnings(policy: Policy, old: Raw) -> tuple[str, ...]:
-    """A warning where a policy that warned or audited denies from now on, and pods that run would be denied.
+    """Warnings where a policy that warned or audited denies from now on: pods that run, and requests of the last hour.
 
-    old: the stored object before the change, `null` for a new one. Without an audit there is nothing to say.
+    old: the stored object before the change, `null` for a new one, of which nothing is known. Requests are named
+        because a Job may be gone before an audit comes to its pods.
     """
     if not isinstance(policy, ClusterPodPolicy | PodPolicy) or policy.spec.enforcement != Enforcement.DENY:
         return ()
@@ -41,10 +44,18 @@ def impact_warnings(policy: Policy, old: Raw) -> tuple[str, ...]:
         return ()
     if stored is None or stored.spec.enforcement == Enforcement.DENY or stored.status is None:
         return ()
+    texts: list[str] = []
     impact = stored.status.impact
-    if impact is None or not (impact.would_be_denied or impact.idle_templates):
-        return ()
-    return (_text(policy.title, impact, stored.metadata.generation),)
+    if impact is not None and (impact.would_be_denied or impact.idle_templates):
+        texts.append(_text(policy.title, impact, stored.metadata.generation))
+    requests = stored.status.warnings + stored.status.audited
+    if requests:
+        texts.append(f'policy "{policy.title}" denies what it warned about or audited: {_requests(requests)}')
+    return tuple(texts)
+
+
+def _requests(count: int) -> str:
+    return f"{count:,} requests in the last hour" if count > 1 else "1 request in the last hour"
 
 
 def _text(title: str, impact: PolicyImpact, generation: int) -> str:

@@ -68,6 +68,22 @@ def test_older_audit_is_said_to_be_older() -> None:
 
 
 @pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ({"audited": 1_700}, "1,700 requests in the last hour"),
+        ({"warnings": 1}, "1 request in the last hour"),
+        ({"warnings": 2, "audited": 3}, "5 requests in the last hour"),
+    ],
+)
+def test_requests_of_the_last_hour_are_named_also_where_nothing_runs(counts: Json, text: str) -> None:
+    warning = f'policy "p" denies what it warned about or audited: {text}'
+    assert warnings(AUDITING, DENYING, counts) == [warning]
+    assert warnings(AUDITING, DENYING, counts | {"impact": IMPACT}) == [WARNING, warning]
+    assert warnings(None, DENYING, counts) == []
+    assert warnings(AUDITING, DENYING, {"denials": 5, "warnings": 0}) == []
+
+
+@pytest.mark.parametrize(
     ("old", "new", "status"),
     [
         (DENYING, {**DENYING, "controls": {"hostPorts": {}}}, {"impact": IMPACT}),

@@ -125,6 +125,23 @@ async def test_change_of_a_policy_begins_another_pass(site: Site) -> None:
         assert site.impacts[1]["uid-unprivileged"] == PolicyImpact(2, 5, 0, 0, 0, 0)
 
 
+async def test_policy_that_is_changed_while_a_pass_is_under_way_is_audited_again(site: Site) -> None:
+    first = [record("unprivileged", controls={"privileged": {}})]
+
+    def changed_before_the_second_page() -> None:
+        if site.records == first:
+            site.records = [record("unprivileged", 2, controls={"hostNamespaces": {}})]
+            site.auditor.changed()
+
+    site.records = first
+    site.server.before_second_page = changed_before_the_second_page
+    async with site.audited(2):
+        assert site.impacts[:2] == [
+            {"uid-unprivileged": IMPACT},  # whole, and about the generation that was audited
+            {"uid-unprivileged": PolicyImpact(2, 5, 0, 0, 0, 0)},
+        ]
+
+
 async def test_change_of_a_namespaces_labels_begins_another_pass_and_a_new_namespace_does_not(site: Site) -> None:
     selector: Json = {"namespaceSelector": {"matchLabels": {"team": "b"}}}
     site.records = [record("of-b", controls={"privileged": {}}, match=selector)]
