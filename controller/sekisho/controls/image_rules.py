@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.controls.control import EvidenceCheck, ImageFinding, ParameterError
-from sekisho.findings import FieldPath, Finding, render_value, words
+from sekisho.findings import FieldPath, Finding, count_as_findings, render_value, words
 from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_pattern, without_credentials
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # it imports this module
 
 MIN_RECHECK_AGE: Final = timedelta(seconds=15)
 """Facts of this age that do not meet a rule are looked up again: what is missing may have been attached meanwhile."""
+_PATTERNS_OF_A_FINDING: Final = 5
+"""Comparing an image with this many patterns takes as long as making a finding."""
 _REPAIR: Final = "an administrator must repair it"
 
 
@@ -85,7 +87,8 @@ class ImageRule(Struct, frozen=True, eq=False):
         return tuple(pattern.segments[0] for pattern in self.patterns)
 
     def applies(self, reference: Reference) -> bool:
-        """Whether the rule applies to an image."""
+        """Whether the rule applies to an image. Counts its work as findings."""
+        count_as_findings(len(self.patterns) // _PATTERNS_OF_A_FINDING)
         return any(pattern.covers_any_name_of(reference) for pattern in self.patterns)
 
 

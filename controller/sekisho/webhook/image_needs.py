@@ -1,16 +1,23 @@
 """What policies need of the facts about images: it decides what a look-up reads."""
 
 from collections.abc import Callable, Collection
-from itertools import chain
+from typing import Final, ParamSpec, TypeVar
 
 from msgspec import Struct
 
 from sekisho.controls.image_rules import fails_statement, lacks_signature, lacks_statement
+from sekisho.findings import ManyFindingsError, begin_findings, end_findings
 from sekisho.images import Reference
 from sekisho.images.evidence import ImageFacts
 from sekisho.images.trust import Trust
 from sekisho.policies import PolicySet
 from sekisho.policies.sets import MAX_RULES
+
+MAX_WORK: Final = 1000
+"""Findings, of about 10 us each, that asking for one need may take as long as. Teams write most of the rules."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Needs(Struct, frozen=True, eq=False):
@@ -39,17 +46,34 @@ def needs_of(policies: Callable[[], PolicySet], trust: Callable[[], Trust]) -> N
     """
 
     def named(image: Reference) -> Collection[str]:
-        rules = chain(policies().signature_rules or (), policies().statement_rules)
-        return {name for rule in rules if rule.applies(image) for name in (*rule.names, *rule.others)}
+        rules = [*(policies().signature_rules or ()), *policies().statement_rules]
+        applying = _within_bounds(lambda: [rule for rule in rules if rule.applies(image)], rules)
+        return {name for rule in applying for name in (*rule.names, *rule.others)}
 
     def fails(image: Reference, facts: ImageFacts) -> bool:
         rules = policies().statement_rules
-        return len(rules) >= MAX_RULES or fails_statement(rules, image, facts, trust())
+        return len(rules) >= MAX_RULES or _holds(fails_statement, rules, image, facts, trust())
 
     return Needs(
         lambda: policies().predicates,
         named,
-        lambda image, facts: lacks_signature(policies().signature_rules, image, facts, trust()),
+        lambda image, facts: _holds(lacks_signature, policies().signature_rules, image, facts, trust()),
         fails,
-        lambda image, facts: lacks_statement(policies().statement_rules, image, facts, trust()),
+        lambda image, facts: _holds(lacks_statement, policies().statement_rules, image, facts, trust()),
     )
+
+
+def _holds(needs: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
+    """Whether more must be read, as a function says; also where it takes too long to know."""
+    return _within_bounds(lambda: needs(*args, **kwargs), True)
+
+
+def _within_bounds(call: Callable[[], T], otherwise: T) -> T:
+    """What a call gives, or something else where it takes as long as too many findings: it holds up all reviews."""
+    begin_findings(MAX_WORK)
+    try:
+        return call()
+    except ManyFindingsError:
+        return otherwise
+    finally:
+        end_findings()

@@ -10,12 +10,14 @@ import pytest
 
 from sekisho import admission
 from sekisho.admission import ManyFindingsError, Review, UnjudgedError
+from sekisho.images import parse
 from sekisho.images.authorities import Authority, Keyless
 from sekisho.images.evidence import Attestation, ImageFacts, Signature
 from sekisho.images.scans import SCAN_PREDICATE, BySeverity, Ids, Scan
 from sekisho.images.trust import Trust
 from sekisho.images.vex import VEX_PREDICATES, Vex
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet
+from sekisho.webhook.image_needs import needs_of
 from sekisho.webhook.pod_reviews import MAX_FINDINGS_ON_LOOP
 from tests.reviews import review_body
 
@@ -104,6 +106,23 @@ def test_rules_on_long_scans_are_judged_apart_by_the_mutating_webhook_too() -> N
     )
     assert taken < MAX_SECONDS
     assert mutate(f"r.example/a@{DIGEST}").message == ""  # there is nothing to resolve
+
+
+def test_what_a_look_up_must_read_is_decided_in_little_time() -> None:
+    """It is asked on the event loop. Where it takes too long to know, more is read; with few rules it is known."""
+    policies = rules("attestations", 480, vulnerabilities=VULNERABILITIES)
+    facts = scanned(keyless(8))
+    needs = needs_of(lambda: policies, lambda: trust_of(policies, keyless(8), facts))
+    image = parse(f"r.example/a@{DIGEST}")
+    for must_read in (needs.lacks_statement, needs.fails_statement):
+        started = time.thread_time()
+        assert must_read(image, facts)
+        assert time.thread_time() - started < MAX_SECONDS
+    assert needs.named(image) == {"ci"}
+    few = rules("attestations", 2, vulnerabilities=VULNERABILITIES)
+    known = needs_of(lambda: few, lambda: trust_of(few, keyless(8), facts))
+    assert not known.lacks_statement(image, facts)
+    assert not known.fails_statement(image, facts)
 
 
 def test_in_a_thread_judging_ends_within_a_rule() -> None:
