@@ -82,13 +82,14 @@ class Clocks:
         left = self._left.get(namespace, MAX_SECONDS_OF_NAMESPACE) + MAX_SECONDS_OF_OBJECT
         if left < 0:
             raise UnjudgedError("its namespace has taken too much CPU time in this pass")
-        began = time.thread_time()
+        began, cpu_began = time.monotonic(), time.thread_time()
 
         def check_time() -> None:
-            if time.thread_time() - began > MAX_SECONDS_OF_POD:
+            # Called often. CPU time is what counts; the time on the clock is at least as much, and cheap to read.
+            if time.monotonic() - began > MAX_SECONDS_OF_POD and time.thread_time() - cpu_began > MAX_SECONDS_OF_POD:
                 raise UnjudgedError(f"it takes more than {MAX_SECONDS_OF_POD:g} s")
 
         try:
             yield check_time
         finally:
-            self._left[namespace] = left - (time.thread_time() - began)
+            self._left[namespace] = left - (time.thread_time() - cpu_began)
