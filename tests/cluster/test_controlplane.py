@@ -19,7 +19,7 @@ from tests.controlplane.build import Binaries
 from tests.controlplane.component import Component, ComponentError, base_environment
 from tests.controlplane.forks import ForkServer
 from tests.controlplane.installed import Sekisho
-from tests.controlplane.kubectl import CommandError, Kubectl
+from tests.controlplane.kubectl import CommandError, Kubectl, run
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.ports import choose_ports, start_component
 from tests.controlplane.processes import ProcessId, alive, identify, listeners, send
@@ -284,6 +284,7 @@ def test_sekisho_that_ended_starts_again_by_itself(binaries: Binaries, tmp_path:
     first = controlplane(folder, "up")
     assert first.returncode == 0, first.stderr
     try:
+        assert "waive" in run((str(folder / "bin" / "sekisho"), "--help"), base_environment()).stdout
         before = read_state(folder)
         assert before
         os.kill(before.processes["sekisho-controller"].pid, signal.SIGKILL)

@@ -63,7 +63,7 @@ def up_command(folder: Path, mode: Mode | None) -> None:
         raise click.ClickException(str(error)) from error
     progress.say(f"up ({elapsed(start)}). To use it:")
     click.echo(f"export KUBECONFIG={folder / 'kubeconfig'}")
-    click.echo(f'export PATH="{folder / "bin"}:$PATH"  # its kubectl and helm')
+    click.echo(f'export PATH="{folder / "bin"}:$PATH"  # its kubectl, helm and sekisho')
     if mode is Mode.IMAGES:
         click.echo(f"export SSL_CERT_FILE={folder / _REGISTRY_CA}  # for cosign and sekisho")
 

@@ -139,7 +139,7 @@ def supervise(folder: Path, mode: Mode) -> None:
             binaries.append(trust_binaries(Progress(sys.stdout)).cosign)
             registry = _registry(folder / "registry", say)
         sekisho = None if mode is Mode.BARE else _sekisho(plane, say, registry)
-        _link(folder / "bin", binaries)
+        _link(folder / "bin", (*binaries, Path(sys.executable).with_name("sekisho")))
         try:
             plane.start()
             if sekisho:
