@@ -5,6 +5,7 @@ allow, apart from containers and volumes, which are always counted, and from lon
 """
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
@@ -21,6 +22,9 @@ MAX_LISTS: Final = 20_000
 """Opening brackets in a body, for the same reason."""
 MAX_COMMAS: Final = 100_000
 """In a body: an upper bound of the entries of its lists and objects, counted before it is decoded."""
+MAX_ROW: Final = 20_000
+"""Keys and strings of a body without the end of an object between them. The search for duplicate keys holds up all
+threads for 1 us for each, until an object ends."""
 MAX_CONTAINERS: Final = 512
 """The most containers of a pod, in all three lists together."""
 MAX_VOLUMES: Final = 1024
@@ -52,6 +56,14 @@ def body_excess(body: bytes) -> str:
     if body.count(b"[") > MAX_LISTS:
         return f"the review has more than {MAX_LISTS:,} lists"
     return f"the review has more than {MAX_COMMAS:,} entries" if body.count(b",") > MAX_COMMAS else ""
+
+
+def row_excess(body: bytes) -> str:
+    """That a body has too many strings in a row to search for duplicate keys, as a clause; empty where it has not."""
+    quotes = 2 * MAX_ROW
+    if body.count(b'"') <= quotes or all(part.count(b'"') - part.count(b'\\"') <= quotes for part in body.split(b"}")):
+        return ""
+    return f"the review has more than {MAX_ROW:,} keys and strings in a row"
 
 
 _MAX_SHOWN: Final = 160
@@ -167,7 +179,7 @@ def _entries_excess(pod: Pod) -> str:
         elif isinstance(value, ExecAction):  # often a script
             entries += len(value.command or ())
         elif isinstance(value, Struct):
-            pending += [getattr(value, name) for name in value.__struct_fields__]
+            pending += [field for name in value.__struct_fields__ if (field := getattr(value, name))]  # few are set
         if entries > MAX_ENTRIES:
             return f"the pod has more than {MAX_ENTRIES:,} entries in its lists and maps"
     return ""
@@ -180,15 +192,21 @@ def _place_of(text: str, pod: Pod) -> str:
         path, value = pending.pop()
         if value is text:
             return f"the pod's {_shown(path)}"
+        fields: Iterable[tuple[str | int, Any]] = ()
         if isinstance(value, list):
-            pending += [((*path, index), entry) for index, entry in enumerate(value)]
+            fields = enumerate(value)
         elif isinstance(value, dict):
             if any(key is text for key in value):
                 return f"a key in the pod's {_shown(path)}"
-            pending += [((*path, key), entry) for key, entry in value.items()]
+            fields = value.items()
         elif isinstance(value, Struct):
-            pending += [((*path, name), getattr(value, attribute)) for name, attribute in _names_of(type(value))]
+            fields = [(name, getattr(value, attribute)) for name, attribute in _names_of(type(value))]
+        pending += [((*path, key), field) for key, field in fields if field is text or isinstance(field, _NESTED)]
     return "a string of the pod"
+
+
+_NESTED: Final = (list, dict, Struct)
+"""Types of values that may hold a string."""
 
 
 @cache

@@ -411,6 +411,36 @@ def test_the_field_of_a_string_that_is_too_long_is_named_in_little_time(name: st
     assert (review.defect is not None and place in review.defect) is bool(place)
 
 
+def deployment_review(**spec: Any) -> bytes:
+    """The review of a Deployment whose pods have these fields, too."""
+    workload = {"metadata": {"name": "w"}, "spec": {"template": pod(*plain(1), **spec)}}
+    return review_body(workload, kind=DEPLOYMENT, resource=DEPLOYMENTS)
+
+
+@pytest.mark.parametrize(
+    ("new", "is_denied"),
+    [
+        ({f"k{number}": True for number in range(19_000)}, False),
+        ({f"k{number}": True for number in range(21_000)}, True),
+        ({f"k{number}": "" for number in range(11_000)}, True),
+        ({f"k{number}": "" for number in range(99_000)}, True),
+        ({f"k{number}": "" if number % 1000 else {} for number in range(99_000)}, False),
+        ([f"k{number}" for number in range(99_000)], True),
+        ([f"k{number}" for number in range(19_000)], False),
+        ("a," * 90_000, False),
+        ('"' * 90_000, False),
+    ],
+)
+def test_strings_in_a_row_are_bounded_before_duplicate_keys_are_searched(new: Any, *, is_denied: bool) -> None:
+    body = deployment_review(new=[new])
+    began = time.thread_time()
+    review = admission.decode(body)
+    assert not is_denied or time.thread_time() - began < 0.05
+    excess = "the review has more than 20,000 keys and strings in a row"
+    assert review.defect == (excess if is_denied else None)
+    assert review.operation == ("" if is_denied else "CREATE")
+
+
 def test_request_whose_head_cannot_be_read_costs_no_more_for_long_numbers() -> None:
     start = json.dumps({"kind": "AdmissionReview", "request": {"uid": UID, "namespace": 5}}).removesuffix("}}").encode()
     body = start + b', "x": [' + b",".join([b"9" * 4299] * 1900) + b"]}}"
