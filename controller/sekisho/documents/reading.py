@@ -27,6 +27,8 @@ MAX_VALUES: Final = 2_000_000
 """Values in one document, keys included: about 600 MB of nodes. Items of a large list count as documents."""
 MAX_ALIASED: Final = 100_000
 """Values that aliases may add to a document beyond its number of characters."""
+MAX_ALIASED_LETTERS: Final = 4 * 1024 * 1024
+"""Characters of keys and values that aliases may add to a document: they are written out where it is changed."""
 
 
 class DocumentError(SekishoError):
@@ -81,7 +83,7 @@ def read_documents(text: str, file: str, first_line: int = 0, origin: Origin | N
         while loader.check_node():
             loader.values = 0
             node = loader.get_node()
-            value = _Builder(len(text) + MAX_ALIASED).value(node)
+            value = _Builder(len(text)).value(node)
             if value is not None and node is not None:
                 yield Document(value, file, node, first_line, origin)
     except yaml.YAMLError as error:
@@ -171,13 +173,20 @@ class _Composer(CParser):
 
 
 class _Builder:
-    """Builds values from nodes, at most `left`. Aliases are built again at each use, so that values share no parts."""
+    """Builds values from nodes of a text. Aliases are built again at each use, so that values share no parts.
 
-    def __init__(self, remaining: int) -> None:
-        self.remaining = remaining
+    letters: the text's. Without aliases, a document has no more values, and no more letters in them.
+    """
+
+    def __init__(self, letters: int) -> None:
+        self.remaining = letters + MAX_ALIASED
+        self.remaining_letters = letters + MAX_ALIASED_LETTERS
 
     def value(self, node: Any) -> Any:
         if type(node) is yaml.ScalarNode:
+            self.remaining_letters -= len(node.value)
+            if self.remaining_letters < 0:
+                raise _error("becomes too large by its aliases", node)
             return node.value if node.tag is _TEXT else _scalar(node)
         self.remaining -= len(node.value)
         if self.remaining < 0:
@@ -199,6 +208,7 @@ class _Builder:
                 continue
             else:
                 key = _plain_key(key_node.value) or _key(key_node)
+            self.remaining_letters -= len(key)
             if key in mapping:
                 raise _error(f"duplicate key {key!r}", key_node)
             mapping[key] = self.value(value_node)

@@ -3,6 +3,7 @@
 import itertools
 import os
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,17 @@ def test_aliases_that_multiply_are_rejected(head: str) -> None:
     assert "becomes too large by its aliases" in result.output
     recursive = sekisho("check", "--standard", "baseline", "-", text=head + "a: &a [*a]\n")
     assert (recursive.exit_code, "nested too deeply" in recursive.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "aliases", "is_too_large"),
+    [('&a "%s"', 50, True), ('&a {? "%s" : 1}', 50, True), ('&a "%s"', 10, False), ('&a {? "%s" : 1}', 10, False)],
+)
+def test_aliases_of_a_long_text_are_bounded_by_its_length(text: str, aliases: int, *, is_too_large: bool) -> None:
+    written = f"a: {text % ('x' * 200_000)}\nb: [{', '.join(['*a'] * aliases)}]\n"
+    with pytest.raises(DocumentError, match="too large by its aliases") if is_too_large else nullcontext():
+        (document,) = read_documents(written, "f")
+        assert document.value["b"] == [document.value["a"]] * aliases
 
 
 def test_some_aliases_are_accepted() -> None:
