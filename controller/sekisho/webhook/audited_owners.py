@@ -26,6 +26,8 @@ MAX_KNOWN: Final = 4096
 """Owners with what they violate that are known to be noted."""
 MAX_POLICIES: Final = 1000
 """Policies with examples; further ones have none."""
+MAX_NOTED_OF_NAMESPACE: Final = 100
+"""Owners of a namespace that are noted within REFRESH_SECONDS, as each may violate thousands of policies."""
 MAX_LINES_OF_NAMESPACE: Final = 20
 """In the log, an hour."""
 MAX_REASON_LENGTH: Final = 2048
@@ -53,6 +55,9 @@ class AuditedOwners:
         self._known: dict[tuple[object, ...], tuple[float, Sequence[Collection[str]]]] = {}
         """By owner, policies and controls: when it was noted. It has the policies, so that no other gets their id."""
         self._by_policy: dict[str, dict[str, _Owner]] = {}
+        self._noted_of: Counter[str] = Counter()
+        """By namespace, since `_refreshed`."""
+        self._refreshed = clock()
         self._logged: dict[tuple[str, frozenset[str]], float] = {}
         """When a line was written, by owner and controls."""
         self._lines: Counter[str] = Counter()
@@ -61,25 +66,28 @@ class AuditedOwners:
 
     def count(self, outcome: Outcome) -> None:
         """Note one answered review with violations, and log the first of an owner in an hour."""
-        violations = [violation for violation in outcome.violations if violation.enforcement is _AUDIT]
-        if not violations or outcome.review.dry_run:
+        review, now = outcome.review, self._clock()
+        namespace = review.namespace or ""
+        if review.dry_run or not self._may_note(namespace, now):
             return
-        now = self._clock()
-        review = outcome.review
+        violations = [violation for violation in outcome.violations if violation.enforcement is _AUDIT]
+        if not violations:
+            return
         owner = apparent_owner(review)
         controls = _controls_by_policies(violations)
         key = (owner, *((id(policies), names) for policies, names in controls))
         noted, _ = self._known.get(key, (float("-inf"), ()))
         if now - noted < REFRESH_SECONDS:
             return
+        self._noted_of[namespace] += 1
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         self._known[key] = now, [policies for policies, _ in controls]
         for policies, names in controls:
             for policy in policies:
-                self._note(policy, owner, _Owner(review.namespace or "", names, now))
+                self._note(policy, owner, _Owner(namespace, names, now))
         written = owner, frozenset(violation.finding.control for violation in violations)
-        if now - self._logged.get(written, float("-inf")) >= HOUR and self._may_log(review.namespace or "", now):
+        if now - self._logged.get(written, float("-inf")) >= HOUR and self._may_log(namespace, now):
             if len(self._logged) >= MAX_KNOWN:
                 self._logged.clear()
             self._logged[written] = now
@@ -117,6 +125,12 @@ class AuditedOwners:
                 return
             del owners[replaced]
         owners[title] = owner
+
+    def _may_note(self, namespace: str, now: float) -> bool:
+        if now - self._refreshed >= REFRESH_SECONDS:
+            self._noted_of.clear()
+            self._refreshed = now
+        return self._noted_of[namespace] < MAX_NOTED_OF_NAMESPACE
 
     def _may_log(self, namespace: str, now: float) -> bool:
         """Whether a namespace has not had its lines of this hour yet, and the log's rate is not exceeded."""

@@ -107,6 +107,23 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(owners.last_hour()) == ["p-0", "p-1"]
 
 
+def test_namespace_has_few_owners_noted_at_a_time_and_others_have_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audited_owners, "MAX_NOTED_OF_NAMESPACE", 2)
+    clock = Clock()
+    owners = AuditedOwners(clock)
+
+    def examples() -> list[str]:
+        return [example.owner for example in owners.last_hour()["a"]]
+
+    for number in range(4):
+        owners.count(audited(f"noisy-{number}", "noisy"))
+    owners.count(audited("db"))
+    assert examples() == ["StatefulSet noisy/noisy-0", "StatefulSet noisy/noisy-1", "StatefulSet shop/db"]
+    clock.now += REFRESH_SECONDS
+    owners.count(audited("noisy-2", "noisy"))
+    assert "StatefulSet noisy/noisy-2" in examples()
+
+
 def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [record.__dict__ for record in caplog.records if record.message == "audited"]
 
