@@ -384,6 +384,24 @@ def test_an_override_becomes_a_policy_for_its_namespaces_and_the_other_leaves_th
     ]
 
 
+def test_an_override_within_the_namespaces_of_a_rule_keeps_both_limits() -> None:
+    match = {"any": [{"resources": {"kinds": ["Pod"], "namespaces": ["team-*"]}}]}
+    overrides = [{"action": "Audit", "namespaces": ["team-a", "other"]}]
+    rule = {**every({"image": "a.example.com/*"}), "match": match}
+    first, second = specs(translated(policy(rule, validationFailureActionOverrides=overrides)))
+    assert (first["enforcement"], first["match"]) == ("Audit", {"namespaces": ["team-a"]})
+    assert (second["enforcement"], second["match"]["excludeNamespaces"]) == ("Deny", ["team-a", "other"])
+
+
+@pytest.mark.parametrize("limit", [{"namespaces": ["*-a"]}, {"namespaceSelector": {"matchLabels": {"a": "b"}}}])
+def test_an_override_that_may_be_for_other_namespaces_is_listed(limit: dict[str, Any]) -> None:
+    match = {"any": [{"resources": {"kinds": ["Pod"], "namespaces": ["team-*"]}}]}
+    rule = {**every({"image": "a.example.com/*"}), "match": match}
+    translation = translated(policy(rule, validationFailureActionOverrides=[{"action": "Audit", **limit}]))
+    assert not translation.objects
+    assert "an override for namespaces" in listed(translation, Difference.NOT_TRANSLATED)[0]
+
+
 def test_a_policy_of_a_namespace_becomes_a_pod_policy_there() -> None:
     [written] = translated(policy(every({"image": "a.example.com/*"}), kind="Policy")).objects
     assert written.value["kind"] == "PodPolicy"

@@ -223,7 +223,8 @@ def _capabilities(requirements: Sequence[Requirement]) -> Iterator[Translated]:
         remarks.append(stricter("names with CAP_, which Kubernetes does not use, are other names"))
     if dropped and set(drops) != {"ALL"}:
         remarks.append(looser("a container that drops ALL passes"))
-        remarks += [stricter(f"each of {', '.join(dict.fromkeys(drops))} must be dropped")] if len(drops) > 1 else []
+        if len(set(drops)) > 1:
+            remarks.append(stricter(f"each of {', '.join(dict.fromkeys(drops))} must be dropped"))
     if dropped and not added:
         remarks.append(stricter("what must be dropped may not be added"))
     allowed = [name for name in added[0].values if not name.startswith("CAP_")] if added else None
@@ -249,15 +250,17 @@ def _app_armor(requirements: Sequence[Requirement]) -> Iterator[Translated]:
 
 _LISTS: Final[Mapping[str, tuple[str, Mapping[Test, str]]]] = {
     "securityContext.sysctls[].name": ("sysctls", {Test.IN: "allowed", Test.NOT_IN: "forbidden"}),
-    "volumes[].keys": ("restrictedVolumes", {Test.IN: "allowed"}),
+    "volumes[].keys": ("restrictedVolumes", {Test.IN: "allowed", Test.HAS_ONE: "allowed"}),
     "metadata.namespace": ("namespaces", {Test.NOT_IN: "denied"}),
     "serviceAccountName": ("serviceAccounts", {Test.IN: "allowed", Test.NOT_IN: "denied"}),
     "priorityClassName": ("priorityClass", {Test.IN: "allowed", Test.NOT_IN: "denied"}),
     "imagePullPolicy": ("imagePullPolicy", {Test.IN: "allowed"}),
 }
 """Controls that allow or deny values of one field, by the field: the parameter for each test."""
-_MUST_BE_SET: Final = frozenset(("metadata.namespace", "serviceAccountName", "imagePullPolicy"))
-"""Fields that the API server sets, so that it makes no difference whether they must be set."""
+_MUST_BE_SET: Final = frozenset(
+    ("metadata.namespace", "serviceAccountName", "imagePullPolicy", "volumes[].keys", "securityContext.sysctls[].name")
+)
+"""Fields that the API server sets or requires, so that it makes no difference whether they must be set."""
 
 
 def _listed_values(requirements: Sequence[Requirement]) -> Iterator[Translated]:

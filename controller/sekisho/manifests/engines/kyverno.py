@@ -9,18 +9,15 @@ from typing import Any, Final
 from msgspec import structs
 
 from sekisho.documents import Path
+from sekisho.globs import glob_matches
+from sekisho.manifests.engines.alternatives import either
+from sekisho.manifests.engines.cel_requirements import cel_requirements
 from sekisho.manifests.engines.kyverno_conditions import deny_requirements, foreach_requirements
 from sekisho.manifests.engines.kyverno_match import WORKLOADS, Exclusion, Scope, scope_of
 from sekisho.manifests.engines.kyverno_patterns import Flattened, pattern_requirements
 from sekisho.manifests.engines.kyverno_pod_security import PodSecurity, pod_security
 from sekisho.manifests.engines.policies import Drafted, Pieces, write_policies
-from sekisho.manifests.engines.requirements import (
-    ALL_CONTAINERS,
-    Presence,
-    Requirement,
-    Test,
-    Unreadable,
-)
+from sekisho.manifests.engines.requirements import Requirement, Unreadable
 from sekisho.manifests.engines.results import Difference, Note, Place, Translation
 from sekisho.manifests.engines.waivers import Waived
 
@@ -90,7 +87,11 @@ def _rule(place: Place, rule: Mapping[str, Any], policy: Mapping[str, Any], note
     if reason:
         notes.append(place.note(Difference.NOT_TRANSLATED, reason))
         return
-    blocked = [*_preconditions(rule), *((one.reason, one.path) for one in scope.narrowing)]
+    blocked = [
+        *_preconditions(rule),
+        *_unclear_overrides(rule, policy, scope),
+        *((one.reason, one.path) for one in scope.narrowing),
+    ]
     notes += [place.note(Difference.NOT_TRANSLATED, text, *path) for text, path in blocked]
     if blocked:
         return
@@ -145,18 +146,36 @@ def _is_on_workloads(scope: Scope, policy: Mapping[str, Any]) -> bool:
 
 def _enforcements(rule: Mapping[str, Any], policy: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each enforcement of a rule, and the match that it is limited to: its own, and those of overrides."""
-    spec, validate = policy["spec"], rule["validate"]
-    written = validate.get("failureAction") or spec.get("validationFailureAction") or "Audit"
-    overrides = validate.get("failureActionOverrides") or spec.get("validationFailureActionOverrides") or ()
+    spec = policy["spec"]
+    written = rule["validate"].get("failureAction") or spec.get("validationFailureAction") or "Audit"
+    overrides = _overrides(rule, policy)
     warns = bool(spec.get("emitWarning"))
     elsewhere: dict[str, Any] = {}
     for override in overrides:
-        namespaces, selector = override.get("namespaces"), override.get("namespaceSelector")
-        narrowed = {"namespaces": list(namespaces)} if namespaces else {"namespaceSelector": selector}
-        yield _enforcement(override.get("action"), warns), narrowed
-        if namespaces:
-            elsewhere.setdefault("excludeNamespaces", []).extend(namespaces)
+        namespaces = list(override["namespaces"])
+        yield _enforcement(override.get("action"), warns), {"namespaces": namespaces}
+        elsewhere.setdefault("excludeNamespaces", []).extend(namespaces)
     yield _enforcement(written, warns), elsewhere
+
+
+def _overrides(rule: Mapping[str, Any], policy: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    own, of_policy = (
+        rule["validate"].get("failureActionOverrides"),
+        policy["spec"].get("validationFailureActionOverrides"),
+    )
+    return list(own or of_policy or ())
+
+
+def _unclear_overrides(rule: Mapping[str, Any], policy: Mapping[str, Any], scope: Scope) -> Iterator[tuple[str, Path]]:
+    """Overrides of namespaces that cannot be told from those that the rule is about."""
+    for override in _overrides(rule, policy):
+        namespaces = override.get("namespaces") or ()
+        if not namespaces or override.get("namespaceSelector"):
+            yield "an override for namespaces by their labels", ("validate",)
+        for match in scope.matches:
+            own = match.get("namespaces") or ()
+            if "*" in str(own) and "*" in str(namespaces) and list(own) != list(namespaces):
+                yield "an override for namespaces by patterns, of a rule that has patterns too", ("validate",)
 
 
 def _enforcement(action: Any, warns: bool) -> str:
@@ -171,7 +190,9 @@ def _combined(match: Mapping[str, Any], narrowed: Mapping[str, Any]) -> dict[str
         if key == "excludeNamespaces":
             combined[key] = [*combined.get(key, ()), *value]
         elif key == "namespaces" and key in combined:
-            both = [name for name in value if name in combined[key]]
+            both = [name for name in value if any(glob_matches(pattern, name) for pattern in combined[key])]
+            both += [name for name in combined[key] if any(glob_matches(pattern, name) for pattern in value)]
+            both = list(dict.fromkeys(both))
             if not both:
                 return None
             combined[key] = both
@@ -220,7 +241,11 @@ def _requirements(validate: Mapping[str, Any], *, of_pods: bool) -> Iterator[Fla
         pattern, path = validate["pattern"], ("validate", "pattern")
         yield from pattern_requirements(*((pattern, path) if of_pods else _template_pattern(pattern, path)))
     elif "anyPattern" in validate:
-        yield _alternatives(validate["anyPattern"], ("validate", "anyPattern"))
+        path = ("validate", "anyPattern")
+        patterns = enumerate(validate["anyPattern"])
+        yield either([pattern_requirements(one, (*path, index)) for index, one in patterns], path)
+    elif "cel" in validate:
+        yield from cel_requirements(validate["cel"], "expressions", ("validate", "cel"))
     elif "deny" in validate:
         yield from deny_requirements((validate["deny"] or {}).get("conditions"), ("validate", "deny", "conditions"))
     elif "foreach" in validate:
@@ -229,35 +254,6 @@ def _requirements(validate: Mapping[str, Any], *, of_pods: bool) -> Iterator[Fla
         yield Unreadable(
             f"{', '.join(sorted(set(validate) - {'message'}))} of validate is not known here", ("validate",)
         )
-
-
-def _alternatives(patterns: Sequence[Any], path: Path) -> Flattened:
-    """Two patterns, of which one requires a field of the pod, and the other one of each container."""
-    flattened = [list(pattern_requirements(one, (*path, index))) for index, one in enumerate(patterns)]
-    readable = [[one for one in each_of if isinstance(one, Requirement)] for each_of in flattened]
-    if len(readable) == 2 and list(map(len, readable)) == list(map(len, flattened)):
-        for first, second in (readable, readable[::-1]):
-            inherited = _inherited(first, second, path)
-            if inherited is not None:
-                return inherited
-    return Unreadable("alternatives, except the pod's own value or that of each container", path)
-
-
-def _inherited(first: Sequence[Requirement], second: Sequence[Requirement], path: Path) -> Requirement | None:
-    value = second[0]
-    of_pod = [one for one in first if one.targets.isdisjoint(ALL_CONTAINERS)]
-    others = [one for one in first if one not in of_pod]
-    expected = {(value.field, value.values, Test.IN)}
-    same = {(one.field, one.values, one.test) for one in (*first, *second)} == expected
-    required = all(one.presence is Presence.REQUIRED for one in (*of_pod, *second))
-    optional = all(one.presence is Presence.OPTIONAL for one in others)
-    covered = frozenset(target for one in second for target in one.targets)
-    if not (same and required and optional and len(of_pod) == 1) or covered != ALL_CONTAINERS:
-        return None
-    if frozenset(target for one in others for target in one.targets) != ALL_CONTAINERS:
-        return None
-    targets = ALL_CONTAINERS | of_pod[0].targets
-    return Requirement(value.field, Test.IN, value.values, (), Presence.REQUIRED, targets, inherits=True, path=path)
 
 
 def _template_pattern(pattern: Any, path: Path) -> tuple[Any, Path]:

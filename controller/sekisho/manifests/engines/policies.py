@@ -22,7 +22,7 @@ _BEFORE_EXEMPTIONS: Final = "v1.24"
 _PINNED: Final = frozenset(("allowPrivilegeEscalation", "capabilities", "runAsNonRoot", "seccompProfile"))
 """Controls that exempt pods for Windows or with a user namespace from v1.25 on, as no other engine does."""
 _PINNED_COMMENT: Final = (
-    "Controls are those of v1.24, because later versions exempt pods for Windows and, some, pods with a user namespace."
+    "Controls are those of v1.24, because later ones exempt pods for Windows and some with a user namespace."
 )
 _ADDITIVE: Final = ("denied", "forbidden", "required", "max", "min", "further", "anyOf")
 """Beginnings of parameters whose lists restrict more, the longer they are."""

@@ -7,6 +7,7 @@ from msgspec import structs
 
 from sekisho.documents import Problem
 from sekisho.manifests.engines import gatekeeper, kyverno
+from sekisho.manifests.engines.kyverno_cel import translate_validating_policy
 from sekisho.manifests.engines.kyverno_exceptions import translate_exception
 from sekisho.manifests.engines.results import Difference, Place, Translation, Written, joined
 from sekisho.manifests.objects import Manifest, documents_of, manifests_of
@@ -20,6 +21,8 @@ Translate = Callable[[Place, Mapping[str, Any], str | None], Translation]
 KYVERNO: Final[Mapping[tuple[str, str], Translate]] = {
     ("kyverno.io", "ClusterPolicy"): kyverno.translate_policy,
     ("kyverno.io", "Policy"): kyverno.translate_policy,
+    ("policies.kyverno.io", "ValidatingPolicy"): translate_validating_policy,
+    ("policies.kyverno.io", "NamespacedValidatingPolicy"): translate_validating_policy,
 }
 _GROUPS: Final = {"kyverno": ("kyverno.io", "policies.kyverno.io"), "gatekeeper": ("constraints.gatekeeper.sh",)}
 _TEMPLATES: Final = "templates.gatekeeper.sh"
