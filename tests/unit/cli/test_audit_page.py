@@ -181,7 +181,8 @@ async def test_markup_that_slips_in_still_runs_nothing_and_loads_nothing(page: P
 @pytest.mark.parametrize("width", [390, 1280])
 async def test_page_fits_a_phone_and_a_desktop_in_light_and_dark(page: Page, width: int, is_dark: bool) -> None:
     await page.resize(width, 800, is_dark=is_dark)
-    assert await page.run("document.documentElement.scrollWidth") <= width
+    assert await page.run("innerWidth") == width
+    assert await page.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     ground = await page.run("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(21, 23, 27)" if is_dark else "rgb(251, 250, 248)")
 
