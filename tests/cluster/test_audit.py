@@ -143,6 +143,7 @@ def test_counts_before_a_policy_is_applied_are_what_the_api_server_then_answers(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_counts_of_10_000_pods_of_400_owners_are_those_of_judging_pod_by_pod(binaries: Binaries) -> None:
     done = subprocess.run(  # its own cluster: no controller may make or delete pods meanwhile
         (sys.executable, "-m", "tests.load.running", "--pods=10000", "--owners=400"),
