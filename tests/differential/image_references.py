@@ -33,6 +33,7 @@ _HOSTS: Final = (
 _PATHS: Final = (
     *(
         "nginx",
+        "acme/nginx",
         "library/nginx",
         "acme/web",
         "acme/tools/web",
