@@ -1,6 +1,5 @@
 """`sekisho test`: whether policies do with pods what their authors expect."""
 
-import difflib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -63,9 +62,12 @@ def _text(cases: Sequence[Case]) -> str:
 def _difference(case: Case) -> Iterator[str]:
     """The expectation with a `-` before each line that is not so, and with a `+` before each that is not expected."""
     yield f"{style('failed', fg='red')}: {printable(case.folder)}: {printable(case.name)}"
-    for line in difflib.ndiff(case.expected, case.actual):
-        if not line.startswith("?"):
-            yield f"  {printable(line)}"
+    expected, actual = set(case.expected), set(case.actual)
+    for line in case.expected:
+        yield f"  {' ' if line in actual else '-'} {printable(line)}"
+    for line in case.actual:
+        if line not in expected:
+            yield f"  + {printable(line)}"
 
 
 def _summary(cases: Sequence[Case]) -> str:
