@@ -130,6 +130,8 @@ class AuditedOwners:
         if now - self._refreshed >= REFRESH_SECONDS:
             self._noted_of.clear()
             self._refreshed = now
+        if namespace not in self._noted_of and len(self._noted_of) >= MAX_KNOWN:
+            return False
         return self._noted_of[namespace] < MAX_NOTED_OF_NAMESPACE
 
     def _may_log(self, namespace: str, now: float) -> bool:
