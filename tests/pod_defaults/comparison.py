@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from sekisho.admission.pod_defaults import TOKEN_VOLUME, NamespaceObjects, as_created
-from sekisho.manifests.nulls import with_volume_sources, without_nulls
+from sekisho.admission.nulls import with_volume_sources, without_nulls
 from sekisho.pods import Pod
 from sekisho.quantities import parse_quantity
 from tests.pod_defaults.corpus import Json

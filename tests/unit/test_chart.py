@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from sekisho.cli import main
+from sekisho.custom_kinds import COMPOSED_KINDS, CUSTOM_KINDS
 from tests.chart import (
     CHART,
     CONSTRAINT,
@@ -245,6 +246,25 @@ def test_templates_of_every_built_in_workload_are_validated() -> None:
         ("batch", "jobs"),
     }
     assert {tuple(rule["operations"]) for rule in rules} == {("CREATE", "UPDATE")}
+
+
+def test_custom_kinds_are_validated_where_a_value_names_them() -> None:
+    kinds = "webhook.customKinds={rollouts.argoproj.io,services.serving.knative.dev}"
+    rules = webhooks(kinds)["validate.templates.sekisho.dev"]["rules"]
+    assert rules[: len(rules) - 2] == webhooks()["validate.templates.sekisho.dev"]["rules"]
+    assert [(rule["apiGroups"], rule["apiVersions"], rule["resources"]) for rule in rules[-2:]] == [
+        (["argoproj.io"], ["*"], ["rollouts"]),
+        (["serving.knative.dev"], ["*"], ["services"]),
+    ]
+    assert {(tuple(rule["operations"]), rule["scope"]) for rule in rules} == {(("CREATE", "UPDATE"), "Namespaced")}
+
+
+def test_the_chart_knows_the_custom_kinds_of_namespaces_that_are_judged() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    known = schema["properties"]["webhook"]["properties"]["customKinds"]["items"]["enum"]
+    in_cluster = {"ClusterTask", "ClusterWorkflowTemplate"}
+    kinds = [(group, kind) for group, kind in (*CUSTOM_KINDS, *COMPOSED_KINDS) if group and kind not in in_cluster]
+    assert known == sorted(f"{kind.lower()}s.{group}" for group, kind in kinds)
 
 
 @pytest.mark.parametrize("values", [(), (OUTSIDE,), ("webhook.admitPodsUnjudged=true",)])

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from sekisho.admission.bounds import MAX_FINDINGS
 from sekisho.admission.changed_images import ChangedImage, with_images
 from sekisho.admission.context import Clock, Context
+from sekisho.admission.custom_pods import evaluate_custom
 from sekisho.admission.defaults import defaults_for
 from sekisho.admission.denial import (
     MAX_MESSAGE_LENGTH,
@@ -146,31 +147,41 @@ def _validated(
     early = _without_judging(review)
     if early is not None:
         return early
-    pod = review.pod
-    if pod is None:
-        return allowed(review)
-    is_pod = review.is_pod
+    namespace = review.namespace or ""
+
+    def context(pod: Pod) -> Context:
+        objects = NO_OBJECTS if review.is_pod else objects_for(namespace, pod)
+        return Context(policies, namespace, namespace_labels, clock, objects, check_time, trust, max_findings)
+
     try:
-        namespace = review.namespace or ""
-        objects = NO_OBJECTS if is_pod else objects_for(namespace, pod)
-        evaluation = evaluate(
-            pod,
-            Context(policies, namespace, namespace_labels, clock, objects, check_time, trust, max_findings),
-            form=_POD if is_pod else _TEMPLATE,
-            old=review.old_pod if review.operation == "UPDATE" else None,
-            # The pods of a template are created by a controller, not by the user who applies the template.
-            subject=review.user_info if is_pod else None,
-            workload=None if is_pod else review.workload,
-            old_workload=None if is_pod else review.old_workload,
-            annotations=None if is_pod else review.metadata.annotations,
-        )
+        evaluation = evaluate_custom(review, context) if review.is_custom else _evaluate(review, context)
     except UnjudgedError as error:
         return errored(review, str(error))
+    if evaluation is None:
+        return allowed(review)
     if not (evaluation.violations or evaluation.waived or evaluation.plan.notes or evaluation.notes):
         return replace(allowed(review), lookups=evaluation.lookups) if evaluation.lookups else allowed(review)
     evaluation = replace(evaluation, violations=_as_users_write_them(review, evaluation.violations))
     denials = denying(evaluation.violations)
     return denied(review, evaluation, denials) if denials else admitted_with_notes(review, evaluation)
+
+
+def _evaluate(review: Review, context: Callable[[Pod], Context]) -> Evaluation | None:
+    """The evaluation of a pod or pod template; None for an object that has neither. Raises UnjudgedError."""
+    pod, is_pod = review.pod, review.is_pod
+    if pod is None:
+        return None
+    return evaluate(
+        pod,
+        context(pod),
+        form=_POD if is_pod else _TEMPLATE,
+        old=review.old_pod if review.operation == "UPDATE" else None,
+        # The pods of a template are created by a controller, not by the user who applies the template.
+        subject=review.user_info if is_pod else None,
+        workload=None if is_pod else review.workload,
+        old_workload=None if is_pod else review.old_workload,
+        annotations=None if is_pod else review.metadata.annotations,
+    )
 
 
 def mutate(
@@ -304,7 +315,7 @@ def _without_judging(review: Review) -> Outcome | None:
         return allowed(review)
     if review.defect is not None:
         return errored(review, review.defect)
-    if review.is_pod or review.is_template:
+    if review.is_pod or review.is_template or review.is_custom:
         if review.is_unchanged:
             return allowed(review)
         passes = review.sub_resource in _IGNORED_SUBRESOURCES if review.is_pod else bool(review.sub_resource)
@@ -347,6 +358,8 @@ def _as_users_write_them(review: Review, violations: tuple[Violation, ...]) -> t
     The findings on an object keep that object's paths, because the answer is about it; only their fixes name the path
     in the object that a controller makes it from.
     """
+    if review.is_custom:
+        return violations
     if not review.is_pod:
         template_path = POD_TEMPLATES[(review.kind.group, review.kind.kind)]
         return violations_in_object(violations, template_path, written_at(review))

@@ -20,6 +20,7 @@ from sekisho.admission.bounds import (
     workload_excess,
 )
 from sekisho.admission.unchanged import is_unchanged
+from sekisho.custom_kinds import is_custom
 from sekisho.documents.duplicates import deny_duplicates
 from sekisho.errors import SekishoError
 from sekisho.findings import render_path
@@ -70,18 +71,24 @@ class RequestHead(Struct, frozen=True, gc=False, rename="camel"):
     dry_run: bool | None = None
 
 
+NO_JSON: Final = Raw(b"null")
+
+
 class Review(RequestHead, frozen=True, gc=False, rename="camel"):
     """The request of an AdmissionReview.
 
     object, old_object: None where the request has none (DELETE, CONNECT).
     defect: why the object cannot be judged, as a clause; None when it can. A review with a defect is always denied.
     is_unchanged: whether the object is over a bound, and an update changes nothing of it that policies judge.
+    custom, old_custom: an object of a custom kind as JSON, of which `object` has only the metadata; NO_JSON for others.
     """
 
     object: Workload | None = None
     old_object: Workload | None = None
     defect: str | None = None
     is_unchanged: bool = False
+    custom: Raw = NO_JSON
+    old_custom: Raw = NO_JSON
 
     @property
     def is_pod(self) -> bool:
@@ -92,6 +99,11 @@ class Review(RequestHead, frozen=True, gc=False, rename="camel"):
     def is_template(self) -> bool:
         """Whether the object holds a pod template."""
         return (self.kind.group, self.kind.kind) in POD_TEMPLATES
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the object is of a custom kind that makes pods."""
+        return not self.is_pod and is_custom(self.kind.group, self.kind.kind)
 
     @property
     def pod(self) -> Pod | None:
@@ -261,10 +273,12 @@ def _decode_any(body: bytes) -> Review:
     try:
         envelope = _decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        return _salvage(body, error)
+        return _decode_custom(body) or _salvage(body, error)
     if not _is_review(envelope):
         raise MalformedReviewError(f"expected kind {KIND} of {API_VERSION}, found another kind or version")
     request = envelope.request
+    if request.is_custom and (custom := _decode_custom(body)) is not None:
+        return custom
     if request.operation not in ("DELETE", "CONNECT"):
         # Before the search for duplicate keys, which takes far longer and holds up all threads.
         request = _within_bounds(request, body)
@@ -286,11 +300,46 @@ def _decode_any(body: bytes) -> Review:
     return request
 
 
-_NULL: Final = Raw(b"null")
+class _CustomRequest(RequestHead, frozen=True, gc=False, rename="camel"):
+    object: Raw = NO_JSON
+    old_object: Raw = NO_JSON
+
+
+class _CustomEnvelope(Struct, frozen=True, gc=False, rename="camel"):
+    request: _CustomRequest
+    api_version: str
+    kind: str
+
+
+class _Described(Struct, frozen=True, gc=False):
+    metadata: ObjectMeta = ObjectMeta()
+
+
+_custom_decoder = msgspec.json.Decoder(_CustomEnvelope)
+_metadata_decoder = msgspec.json.Decoder(_Described | None)
+
+
+def _decode_custom(body: bytes) -> Review | None:
+    """The request in a body about an object of a custom kind, with pods that are read later; None for others."""
+    try:
+        envelope = _custom_decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    request = envelope.request
+    head = {name: getattr(request, name) for name in RequestHead.__struct_fields__}
+    if not (_is_review(envelope) and Review(**head).is_custom):
+        return None
+    try:
+        deny_duplicates(body)
+        described = _metadata_decoder.decode(request.object)
+    except (ValueError, RecursionError) as error:
+        return Review(**(head | {"operation": ""}), defect=_unreadable(_reason_of(error)))
+    workload = None if described is None else Workload(metadata=described.metadata)
+    return Review(**head, object=workload, custom=request.object, old_custom=request.old_object)
 
 
 class _RawRequest(Struct, frozen=True, gc=False):
-    object: Raw = _NULL
+    object: Raw = NO_JSON
 
 
 class _RawEnvelope(Struct, frozen=True, gc=False):
@@ -312,7 +361,7 @@ def _unknown_containers(body: bytes, path: tuple[str, ...]) -> str:
     """
     spec = _raw_decoder.decode(body).request.object
     for part in path:
-        spec = (_keys_decoder.decode(spec) or {}).get(part, _NULL)
+        spec = (_keys_decoder.decode(spec) or {}).get(part, NO_JSON)
     for key, value in (_keys_decoder.decode(spec) or {}).items():
         if key not in wire.POD_SPEC_KEYS and bytes(value).startswith(b"["):
             try:
@@ -324,7 +373,7 @@ def _unknown_containers(body: bytes, path: tuple[str, ...]) -> str:
     return ""
 
 
-def _is_review(envelope: _Envelope) -> bool:
+def _is_review(envelope: _Envelope | _CustomEnvelope) -> bool:
     return envelope.kind == KIND and envelope.api_version == API_VERSION
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "PodKinds",
     "TemplatePattern",
     "can_be_changed",
+    "is_custom",
     "pods_made_by",
 ]
 
@@ -43,6 +44,11 @@ COMPOSED_KINDS: Final[Mapping[tuple[str, str], Callable[[Part], Iterator[MadePod
     ("tekton.dev", "TaskRun"): tekton.task_run_pods,
 }
 """The pods of kinds that have no pod template, by group and kind."""
+
+
+def is_custom(group: str, kind: str) -> bool:
+    """Whether the pods are known of a kind that is not one of Kubernetes' own."""
+    return (group, kind) in CUSTOM_KINDS or (group, kind) in COMPOSED_KINDS
 
 
 def pods_made_by(value: dict[str, Any], group: str, kind: str, kinds: PodKinds = CUSTOM_KINDS) -> list[MadePod] | None:

@@ -7,9 +7,9 @@ from typing import Final, TypeVar
 import msgspec
 
 from sekisho.admission import LimitRange, LimitRangeItem, NamespaceObjects, ServiceAccount, limit_range
+from sekisho.admission.nulls import without_nulls
 from sekisho.documents import Problem, parse_path, problem_of
 from sekisho.errors import SekishoError
-from sekisho.manifests.nulls import without_nulls
 from sekisho.manifests.objects import Manifest, read_manifests
 from sekisho.manifests.texts import Source
 from sekisho.pods import LocalObjectReference

@@ -6,15 +6,15 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from sekisho.admission.bounds import pod_excess, unknown_containers, workload_excess
-from sekisho.admission.wire import POD_SPEC_KEYS
+from sekisho.admission.bounds import pod_excess, workload_excess
+from sekisho.admission.custom_pods import UnreadablePodError, typed_pod, unknown_containers_of
+from sekisho.admission.nulls import with_volume_sources, without_nulls
 from sekisho.custom_kinds import CUSTOM_KINDS, MadePod, Part, PartError, Places, PodKinds, pods_made_by
 from sekisho.documents import Document, DocumentError, Path, Problem, parse_path, problem_of, read_documents
 from sekisho.findings import render_path
-from sekisho.manifests.nulls import with_volume_sources, without_nulls
 from sekisho.manifests.passed_over import RENDER_FIRST, PassedOver, is_template, reason_of_unreadable, reason_of_value
 from sekisho.manifests.texts import Source
-from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, TemplatePath, Workload, WorkloadMeta, made_by, pod_template
+from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, TemplatePath, Workload, WorkloadMeta, pod_template
 
 T = TypeVar("T", bound=Pod)
 _POD = ("", "Pod")
@@ -178,18 +178,15 @@ def _kubernetes_object(manifest: Manifest, path: TemplatePath, namespace: str) -
 
 
 def _custom_object(manifest: Manifest, made: MadePod, namespace: str) -> JudgedObject | Problem:
-    """The object with one of its pods. A template without a spec would be judged as an empty pod."""
-    template, path = made.pod.value, made.pod.place
-    if not isinstance(template, dict) or not isinstance(template.get("spec"), dict):
-        return Problem(
-            manifest.document.location(manifest.at + path), f"{render_path(path)} is not a template: it has no spec"
-        )
+    """The object with one of its pods."""
     try:
         meta = _meta(manifest)
-        pod = _typed(template, (), Pod)
+        pod = typed_pod(made, manifest.kind, meta)
+    except UnreadablePodError as error:
+        return Problem(manifest.document.location(manifest.at + error.path), str(error))
     except (msgspec.ValidationError, RecursionError) as error:
-        return _misfit(manifest, error, made.pod)
-    return _bounded(manifest, made, meta, made_by(pod, manifest.kind, meta), namespace, None)
+        return _misfit(manifest, error)
+    return _bounded(manifest, made, meta, pod, namespace, None)
 
 
 def _without_template(manifest: Manifest, namespace: str) -> JudgedObject | Problem:
@@ -224,16 +221,6 @@ def _bounded(
 def unjudged(manifest: Manifest, reason: str) -> Problem:
     """The problem of an object whose pods the webhook denies without judging them; `reason` is a clause."""
     return Problem(manifest.document.location(manifest.at), f"cannot be judged, so its pods are denied: {reason}")
-
-
-def unknown_containers_of(pod: Part) -> str:
-    """Why the pod is denied that may have containers in a list that nothing here knows; empty where it has none."""
-    spec = (pod.value or {}).get("spec") or {}
-    for key, value in spec.items():
-        entries = value if key not in POD_SPEC_KEYS and isinstance(value, list) else []
-        if any(isinstance(entry, dict) and "image" in entry for entry in entries):
-            return unknown_containers(render_path(pod.place_of(("spec", key))))
-    return ""
 
 
 def _typed(value: dict[str, Any], path: TemplatePath, kind: type[T]) -> T:

@@ -10,6 +10,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 
 from sekisho.admission import Decision, Outcome, Violation
 from sekisho.cluster.reported import Reported, WaiverReport
+from sekisho.custom_kinds import COMPOSED_KINDS, CUSTOM_KINDS
 from sekisho.pods import POD_TEMPLATES
 from sekisho.policies import Enforcement
 from sekisho.policies.crd import RESOURCES
@@ -28,7 +29,7 @@ MAX_SHARED = 10_000
 
 _NONE: tuple[tuple[str, ...], int] = ((), 0)
 _OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
-_KINDS = frozenset({"Pod", *(kind for _, kind in POD_TEMPLATES)})
+_KINDS = frozenset({"Pod", *(kind for _, kind in (*POD_TEMPLATES, *CUSTOM_KINDS, *COMPOSED_KINDS))})
 _FAILURES = tuple((webhook, "CREATE", "Pod", "error") for webhook in ("validate", "mutate"))
 
 

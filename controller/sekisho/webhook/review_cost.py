@@ -48,6 +48,8 @@ def needs_no_planning(review: Review, policies: PolicySet, labels: Mapping[str, 
         return False
     if len(policies) <= _MAX_FEW_POLICIES:
         return True
+    if review.is_custom:
+        return False
     subject = review.user_info if review.is_pod else None
     return (
         policies.is_planned(namespace, labels, review.pod, subject)
@@ -60,6 +62,8 @@ def is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[str
 
     size: that of its body.
     """
+    if review.is_custom:  # its pods are read when it is judged
+        return False
     namespace, containers = review.namespace or "", review.containers
     if _has_many_exemptions(containers, policies):
         exemptions, images = policies.exemptions_in(namespace)
