@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from sekisho.admission.pod_defaults import TOKEN_VOLUME, NamespaceObjects, as_created
 from sekisho.admission.nulls import with_volume_sources, without_nulls
+from sekisho.admission.pod_defaults import TOKEN_VOLUME, NamespaceObjects, as_created
 from sekisho.pods import Pod
 from sekisho.quantities import parse_quantity
 from tests.pod_defaults.corpus import Json

@@ -115,8 +115,7 @@ def check(**values: Any) -> None:
     wanted = _Arguments(judging=JudgingOptions.taken_from(values), **values)
     known = _baseline(wanted)
     judging = wanted.judging
-    renderer = options.renderer(wanted.render, judging.namespace)
-    sources = read_sources(judging.paths, options.standard_input(), exclude=wanted.exclude, render=renderer)
+    sources = _sources(wanted)
     live = options.cluster_state(wanted.kubeconfig, wanted.kube_context, is_wanted=wanted.cluster)
     objects = judging.policies(sources.texts, live.policies)
     policies = PolicySet.of(objects)
@@ -136,6 +135,19 @@ def check(**values: Any) -> None:
     fails = {Enforcement.DENY, Enforcement.WARN} if wanted.fail_on == "warn" else {Enforcement.DENY}
     failed = any(located.enforcement in fails for checked in checks.checked for located in checked.violations)
     sys.exit(2 if checks.problems else 1 if failed else 0)
+
+
+def _sources(wanted: _Arguments) -> Sources:
+    """The manifests, with what is rendered placed where it was made from."""
+    judging = wanted.judging
+    renderer = options.renderer(wanted.render, judging.namespace)
+    sources = read_sources(judging.paths, options.standard_input(), exclude=wanted.exclude, render=renderer)
+    if renderer is None or Path("-") not in judging.paths:
+        return sources
+    # Here, as it loads what starts renderers.
+    from sekisho.manifests.rendering import placed_in_charts
+
+    return replace(sources, texts=placed_in_charts(sources.texts))
 
 
 def _checks(

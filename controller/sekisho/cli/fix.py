@@ -30,6 +30,7 @@ class _Options(Struct, frozen=True, kw_only=True):
     """The command's arguments, by the names of their parameters."""
 
     judging: JudgingOptions
+    exclude: tuple[str, ...]
     apply_changes: bool
     in_place: bool
     as_diff: bool
@@ -46,6 +47,7 @@ class _File(Struct, frozen=True):
 
 @click.command()
 @judging_options
+@options.exclude
 @click.option("--all", "apply_changes", is_flag=True, help="Also apply the fixes that need no decision of yours.")
 @click.option("--write", "in_place", is_flag=True, help="Change the files in place, and write nothing else.")
 @click.option("--diff", "as_diff", is_flag=True, help="Write what would change as a diff, for `git apply` or `patch`.")
@@ -66,7 +68,8 @@ def fix(**values: Any) -> None:
     wanted = _Options(judging=JudgingOptions.taken_from(values), **values)
     _require_one_way(wanted)
     judging = wanted.judging
-    sources = read_sources(dict.fromkeys(judging.paths), options.standard_input(), split_lists=False)
+    paths = dict.fromkeys(judging.paths)
+    sources = read_sources(paths, options.standard_input(), split_lists=False, exclude=wanted.exclude)
     objects = judging.policies(sources.texts)
     policies = PolicySet.of(objects)
     context = options.context_sources(judging.context_dir)

@@ -1,9 +1,7 @@
 """Writing to terminals, with colours, and to pipes, without; and to files."""
 
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +27,17 @@ def write(text: str, stream: TextIO | None = None) -> None:
 
 def width() -> int | None:
     """The columns of the terminal that standard output is; None for a pipe or a file. COLUMNS overrides it."""
-    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    import shutil  # here, as it takes long to load, and in a pipe nobody needs it
+
+    return shutil.get_terminal_size().columns
 
 
 def replace_file(file: Path, content: bytes) -> None:
     """Write a file as a whole, so that nobody reads a half of it. Its mode stays. Raises OSError."""
+    import tempfile  # here, as it takes long to load, and few commands write files
+
     target = file.resolve()
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as written:
         written.write(content)

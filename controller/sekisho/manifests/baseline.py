@@ -11,12 +11,11 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import asdict, replace
 
-from sekisho.documents import Problem, write_document
+from sekisho.documents import write_document
 from sekisho.findings import MAX_VALUE_LENGTH, render_path, render_value
 from sekisho.manifests.checks import Checked, Located
 from sekisho.manifests.sources import STDIN
-from sekisho.manifests.typed_files import converted, documents_in
-from sekisho.policies import PolicyError
+from sekisho.manifests.typed_files import converted, document_in
 
 _HEAD: Final = "# Findings that `sekisho check --baseline` leaves out. `sekisho check --write-baseline` wrote them.\n"
 
@@ -52,10 +51,8 @@ Baseline = Mapping[KnownFinding, int]
 
 def read_baseline(path: Path) -> Baseline:
     """The findings in a file that `write_baseline` wrote. Raises PolicyError."""
-    documents = documents_in(path)
-    if len(documents) != 1:
-        raise PolicyError(Problem(str(path), "is not a baseline: it must hold one document with findings"))
-    entries = converted(documents[0], _File, "is not a baseline: ").findings
+    document = document_in(path, "is not a baseline: it must hold one document with findings")
+    entries = converted(document, _File, "is not a baseline: ").findings
     counts: Counter[KnownFinding] = Counter()
     for entry in entries:
         fields = {name: getattr(entry, name) for name in KnownFinding.__struct_fields__}

@@ -14,7 +14,7 @@ from sekisho.controls import LEVELS, Level
 from sekisho.documents import Document, Path, Problem, parse_path, problem_of
 from sekisho.manifests.objects import Manifest, read_manifests
 from sekisho.manifests.texts import Source
-from sekisho.manifests.typed_files import documents_in
+from sekisho.manifests.typed_files import document_in
 from sekisho.policies import PolicyError
 from sekisho.standards import WrittenLevels
 
@@ -76,7 +76,7 @@ def read_configuration(path: FilePath) -> PodSecurityConfiguration:
 
     Raises PolicyError with file:line:column.
     """
-    document = _only_document(path)
+    document = document_in(path)
     value = document.value if isinstance(document.value, dict) else {}
     if value.get("kind") == _KIND:
         return _configuration(document, ())
@@ -88,7 +88,7 @@ def read_configuration(path: FilePath) -> PodSecurityConfiguration:
             if plugin.configuration is not None:
                 return _configuration(document, ("plugins", index, "configuration"))
             if plugin.path:
-                return _configuration(_only_document(path.parent / plugin.path), ())
+                return _configuration(document_in(path.parent / plugin.path), ())
             return PodSecurityConfiguration()
     raise PolicyError(Problem(document.location(()), f"does not configure the plugin {_PLUGIN}"))
 
@@ -137,14 +137,6 @@ def _configuration(document: Document, at: Path) -> PodSecurityConfiguration:
         warn=(levels.warn, levels.warn_version),
     )
     return PodSecurityConfiguration(defaults, configuration.exemptions)
-
-
-def _only_document(path: FilePath) -> Document:
-    """The one document of a file. Raises PolicyError."""
-    documents = documents_in(path)
-    if len(documents) != 1:
-        raise PolicyError(Problem(str(path), f"must hold one document, found {len(documents)}"))
-    return documents[0]
 
 
 def _converted(document: Document, at: Path, kind: type[T]) -> T:

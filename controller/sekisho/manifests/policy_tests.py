@@ -15,7 +15,7 @@ from sekisho.manifests.namespace_objects import objects_in
 from sekisho.manifests.namespaces import Namespaces, labels_in
 from sekisho.manifests.policy_loading import load_policies
 from sekisho.manifests.sources import read_sources
-from sekisho.manifests.typed_files import converted, documents_in
+from sekisho.manifests.typed_files import converted, document_in
 from sekisho.policies import Enforcement, PolicyError, PolicySet
 from sekisho.spelling import MAX_HINTS, Suggestions
 from sekisho.timestamps import in_utc
@@ -178,10 +178,7 @@ def _title(pod: _Pod) -> str:
 
 def _read(file: Path) -> _File:
     """The file tests.yaml. Raises PolicyError with the location of what is wrong."""
-    documents = documents_in(file)
-    if len(documents) != 1:
-        raise PolicyError(Problem(str(file), f"must hold one {KIND}"))
-    (document,) = documents
+    document = document_in(file, f"must hold one {KIND}")
     wanted = converted(document, _File)
     if (wanted.api_version, wanted.kind) != (API_VERSION, KIND):
         raise PolicyError(Problem(document.location(()), f"must be a {KIND} of {API_VERSION}"))

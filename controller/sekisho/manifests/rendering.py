@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,12 +22,16 @@ from sekisho.errors import SekishoError
 from sekisho.manifests.folders import Folder
 from sekisho.manifests.kustomizations import Kustomization, built_by, roots_of
 from sekisho.manifests.passed_over import PassedOver, Reason
-from sekisho.manifests.sources import MAX_FILE_BYTES, content_of
+from sekisho.manifests.sources import MAX_FILE_BYTES, STDIN, content_of
 from sekisho.manifests.texts import Source
 
 TIMEOUT: Final = 60.0
 """Seconds that a renderer may take for one chart or kustomization."""
-_HELM_SOURCE: Final = re.compile(r"^# Source: [^/\n]+/(.+)$", re.MULTILINE)
+_HELM_SOURCE: Final = re.compile(r"^# Source: ([^/\n]+)/(.+)$", re.MULTILINE)
+_NAME: Final = re.compile(r"^name:\s*[\"']?([-.\w]+)", re.MULTILINE)
+_MAX_CHART_DEPTH: Final = 3
+_MAX_CHART_BYTES: Final = 1024 * 1024
+"""Of a Chart.yaml, whose name is read."""
 _METADATA: Final = re.compile(r"^metadata:\n(?: .*\n|\n)*", re.MULTILINE)
 _ORIGIN: Final = re.compile(r"^    config\.kubernetes\.io/origin: \|\n((?:      .*\n)+)", re.MULTILINE)
 _ORIGIN_PATH: Final = re.compile(r"^      (?:path|configuredIn): (.+)$", re.MULTILINE)
@@ -97,7 +102,7 @@ def _chart(chart: Path, tools: Tools) -> Iterator[Source]:
     output = _run([str(tools.helm), "template", "release-name", str(chart.resolve()), "--namespace", tools.namespace])
     for _, text in split_documents(output):
         source = _HELM_SOURCE.search(text)
-        file = Path(os.path.normpath(chart / source[1])) if source is not None else chart / "Chart.yaml"
+        file = Path(os.path.normpath(chart / source[2])) if source is not None else chart / "Chart.yaml"
         yield _source(text, file if file.is_relative_to(chart) else None, chart / "Chart.yaml")
 
 
@@ -143,6 +148,38 @@ def _source(text: str, file: Path | None, otherwise: Path) -> Source:
     except OSError:
         written = []
     return Source(str(file if file is not None and written else otherwise), 0, text, origin=origin(text, written))
+
+
+def placed_in_charts(sources: Sequence[Source]) -> tuple[Source, ...]:
+    """The documents with those of standard input placed in the templates that `helm template` says they are made from.
+
+    The chart is the only one of its name in the current folder or up to three below it; without one, they stay as they
+    are.
+    """
+    charts: dict[str, Path | None] | None = None
+    placed: list[Source] = []
+    for source in sources:
+        made_from = _HELM_SOURCE.search(source.text) if source.file == STDIN else None
+        if made_from is not None and charts is None:
+            charts = _charts_here()
+        chart = (charts or {}).get(made_from[1]) if made_from is not None else None
+        if made_from is None or chart is None or ".." in Path(made_from[2]).parts:
+            placed.append(source)
+        else:
+            placed.append(_source(source.text, chart / made_from[2], chart / "Chart.yaml"))
+    return tuple(placed)
+
+
+def _charts_here() -> dict[str, Path | None]:
+    """The folders of the charts in the current folder and below, by name; None for several of one name."""
+    charts: dict[str, Path | None] = {}
+    for depth in range(_MAX_CHART_DEPTH + 1):
+        for file in Path().glob(f"{'[!.]*/' * depth}Chart.yaml"):
+            with suppress(OSError):
+                content = content_of(file, _MAX_CHART_BYTES) if file.is_file() else b""
+                if name := _NAME.search(content.decode(errors="replace")):
+                    charts[name[1]] = None if name[1] in charts else file.parent
+    return charts
 
 
 def _run(command: Sequence[str]) -> str:

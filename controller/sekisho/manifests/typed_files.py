@@ -29,6 +29,14 @@ def documents_in(path: Path) -> list[Document]:
     return documents
 
 
+def document_in(path: Path, message: str = "must hold one document") -> Document:
+    """The only document of a file. Raises PolicyError, with the message if there are none or several."""
+    documents = documents_in(path)
+    if len(documents) != 1:
+        raise PolicyError(Problem(str(path), f"{message}, found {len(documents)}"))
+    return documents[0]
+
+
 def converted(document: Document, kind: type[T], prefix: str = "") -> T:
     """The value of a document, typed.
 

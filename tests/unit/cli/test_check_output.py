@@ -31,6 +31,17 @@ def test_lines_fit_the_terminal_where_words_allow_it(width: int) -> None:
     assert re.sub(r"\s+", " ", unstyle(shown)).strip().startswith(re.sub(r"\s+", " ", whole).strip())
 
 
+def test_each_file_has_a_heading_if_several_have_findings(tmp_path: Path) -> None:
+    for name, text in {"a.yaml": BAD_POD, "b.yaml": BAD_POD, "good.yaml": GOOD_POD}.items():
+        (tmp_path / name).write_text(text)
+    shown = sekisho("check", "--standard", "baseline", tmp_path).stdout.splitlines()
+    headings = [line for line in shown if line.endswith("(1 finding)")]
+    assert headings == [f"{tmp_path}/a.yaml (1 finding)", f"{tmp_path}/b.yaml (1 finding)"]
+    assert shown[1].startswith(f"{tmp_path}/a.yaml:1:1: Pod default/bad")
+    (tmp_path / "b.yaml").unlink()
+    assert "finding)" not in sekisho("check", "--standard", "baseline", tmp_path).stdout
+
+
 def test_lines_are_whole_in_a_pipe() -> None:
     assert max(map(len, sekisho("check", "-p", ROOT / "policies/restricted", MANIFESTS).stdout.splitlines())) > 120
 

@@ -103,6 +103,51 @@ def test_an_invalid_table_is_an_error(text: str, expected: str, repository: Path
     assert (result.exit_code, expected in result.stderr) == (2, True), result.stderr
 
 
+def test_warnings_fail_where_the_configuration_says_so(repository: Path) -> None:
+    policy = "apiVersion: sekisho.dev/v1alpha1\nkind: ClusterPodPolicy\nmetadata: {name: p}\n"
+    (repository / "policy.yaml").write_text(
+        f"{policy}spec: {{enforcement: Warn, podSecurityStandard: {{level: baseline}}}}\n"
+    )
+    for text, code in (("", 0), ("failOn: warn\n", 1)):
+        (repository / ".sekisho.yaml").write_text(f"policies: [policy.yaml]\n{text}")
+        result = sekisho("check", "tests")
+        assert (result.exit_code, "warning: the pod for host namespaces" in result.stdout) == (code, True)
+
+
+def test_the_baseline_of_the_configuration_leaves_out_known_findings(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / ".sekisho.yaml").write_text("standard: baseline\n")
+    assert sekisho("check", "--write-baseline", "known.yaml", "tests").exit_code == 0
+    assert sekisho("check", "tests").exit_code == 1
+    (repository / ".sekisho.yaml").write_text("standard: baseline\nbaseline: known.yaml\n")
+    monkeypatch.chdir(repository / "tests")
+    result = sekisho("check", ".")
+    assert (result.exit_code, "1 known finding left out" in result.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("command", ["check", "fix"])
+def test_the_configuration_forbids_comments_that_ignore_findings(command: str, repository: Path) -> None:
+    written = BAD_POD.replace(
+        "spec: {hostPID: true}", "spec:\n  hostPID: true  # sekisho: ignore[hostNamespaces] old\n"
+    )
+    (repository / "tests/bad.yaml").write_text(written)
+    for text, code in (("", 0), ("noIgnoreComments: true\n", 1)):
+        (repository / ".sekisho.yaml").write_text(f"standard: baseline\n{text}")
+        assert sekisho(command, "tests").exit_code == code
+
+
+def test_fix_leaves_out_what_the_configuration_excludes(repository: Path) -> None:
+    (repository / ".sekisho.yaml").write_text("standard: baseline\nexclude: [tests]\n")
+    result = sekisho("fix", "--all", "--write", ".")
+    assert (result.exit_code, (repository / "tests/bad.yaml").read_text()) == (0, BAD_POD)
+    (repository / ".sekisho.yaml").write_text("standard: baseline\n")
+    assert sekisho("fix", "--all", "--write", "--exclude", "tests/*", ".").exit_code == 0
+    assert (repository / "tests/bad.yaml").read_text() == BAD_POD
+    sekisho("fix", "--all", "--write", ".")
+    assert "hostPID: false" in (repository / "tests/bad.yaml").read_text()
+
+
 def test_an_empty_configuration_changes_nothing(repository: Path) -> None:
     (repository / ".sekisho.yaml").write_text("# nothing yet\n")
     assert sekisho("check", "--standard", "baseline", "deploy").exit_code == 0

@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from sekisho.manifests.kustomize import operations
+from tests.controlplane.build import control_plane_binaries
+from tests.controlplane.progress import Progress
 from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, sekisho
 
 BEFORE = """\
@@ -167,6 +169,30 @@ def test_kustomize_patches_make_the_same_objects(file: Path) -> None:
     before, after = ([one for one in yaml.safe_load_all(text) if one] for text in (BEFORE, AFTER))
     patches = [yaml.safe_load(patch["patch"]) for patch in (deployment, pod)]
     assert list(map(jsonpatch.apply_patch, before, patches)) == after
+
+
+@pytest.mark.timeout(1800)  # it may have to build kubectl
+def test_kubectl_makes_the_same_objects_of_the_kustomization(file: Path) -> None:
+    (file.parent / "fixed").mkdir()
+    (file.parent / "fixed/kustomization.yaml").write_text(
+        sekisho("fix", *RESTRICTED, "--as", "kustomize", file).stdout + f"resources: [{file.name}]\n"
+    )
+    file.rename(file.parent / "fixed" / file.name)
+    kubectl = control_plane_binaries(Progress()).kubectl
+    built = subprocess.run([kubectl, "kustomize", file.parent / "fixed"], check=True, capture_output=True, text=True)
+    objects = sorted((one for one in yaml.safe_load_all(built.stdout)), key=lambda one: str(one["kind"]))
+    assert objects == [one for one in yaml.safe_load_all(AFTER) if one]
+
+
+def test_a_file_in_utf_16_is_an_error_and_stays_as_it_is(file: Path) -> None:
+    content = BAD_POD.encode("utf-16")
+    file.write_bytes(content)
+    result = sekisho("fix", "--all", "--standard", "baseline", "--write", file)
+    assert (result.exit_code, file.read_bytes()) == (2, content)
+    assert result.stderr.endswith(
+        f"Error: {file}: cannot be changed in place: it is not UTF-8, or has changed meanwhile\n"
+    )
+    assert "hostPID: false" in sekisho("fix", "--all", "--standard", "baseline", file).stdout
 
 
 def test_an_object_without_a_name_has_no_patch() -> None:

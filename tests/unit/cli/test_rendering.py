@@ -1,5 +1,7 @@
 """Charts and kustomizations in folders are rendered, by the real helm and the kustomize in the real kubectl."""
 
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,34 @@ def test_a_finding_in_a_chart_is_placed_in_its_template(repository: Path) -> Non
     assert "1 checked: 0 pass, 1 denied; 2 files passed over\n" in result.stdout
     write(repository / "charts/web", **{"templates__pod.yaml": GOOD_POD})
     assert sekisho("check", "--standard", "baseline", ".").exit_code == 0
+
+
+def helm_template(tools: Path, *chart: str) -> str:
+    command = [str(tools / "helm"), "template", "release-name", *chart]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_output_of_helm_template_is_placed_in_the_chart_that_is_there(repository: Path, tools: Path) -> None:
+    write(repository / "deploy/charts/web", **CHART)
+    text = helm_template(tools, "deploy/charts/web")
+    template = "deploy/charts/web/templates/pod.yaml"
+    assert f"{template}:9:3: denied: the pod" in sekisho("check", "--standard", "baseline", "-", text=text).stdout
+    run = json.loads(sekisho("check", "--standard", "baseline", "-o", "sarif", "-", text=text).stdout)["runs"][0]
+    places = [result["locations"][0]["physicalLocation"] for result in run["results"]]
+    assert {place["artifactLocation"]["uri"] for place in places} == {template}
+    assert sorted(place["region"]["startLine"] for place in places) == [5, 9]
+    unplaced = sekisho("check", "--standard", "baseline", "--render", "never", "-", text=text).stdout
+    assert "<stdin>:" in unplaced
+    write(repository / "copy", **CHART)
+    assert sekisho("check", "--standard", "baseline", "-", text=text).stdout == unplaced
+
+
+@pytest.mark.parametrize("source", ["web/../../secret.yaml", "other/templates/pod.yaml"])
+def test_output_that_names_no_template_of_a_chart_stays_where_it_is(source: str, repository: Path) -> None:
+    write(repository / "web", **CHART)
+    result = sekisho("check", "--standard", "baseline", "-", text=f"---\n# Source: {source}\n{BAD_POD}")
+    assert "<stdin>:" in result.stdout
+    assert "secret" not in result.stdout
 
 
 def test_a_finding_in_a_kustomization_is_placed_in_the_file_that_it_comes_from(repository: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from click import style, unstyle
 
-from sekisho.cli.reports.wording import VERDICTS, headline, remedy, summary
+from sekisho.cli.reports.wording import VERDICTS, counted, headline, remedy, summary
 from sekisho.findings import printable
 from sekisho.manifests import Checked, Checks, Located, Source
 from sekisho.policies import Enforcement
@@ -43,11 +43,25 @@ class SourceLines:
 def render(checks: Checks, *, width: int | None = None, lines: SourceLines | None = None) -> str:
     """The findings and a summary line, with colours, which the caller must strip where they are not wanted.
 
+    If several files have findings, each has a heading.
+
     width: columns of the terminal, at which lines are broken; None for lines of any length.
     lines: where the line of each finding is shown from; None to show none.
     """
-    paragraphs = [paragraph(checked, width, lines) for checked in checks.checked if checked.violations]
-    return "\n".join([*paragraphs, summary(checks), ""])
+    files: dict[str, list[Checked]] = {}
+    for checked in checks.checked:
+        if checked.violations:
+            files.setdefault(checked.file, []).append(checked)
+    texts: list[str] = []
+    for file, objects in files.items():
+        if len(files) > 1:
+            texts.append(_heading(file, sum(len(checked.violations) for checked in objects)))
+        texts += [paragraph(checked, width, lines) for checked in objects]
+    return "\n".join([*texts, summary(checks), ""])
+
+
+def _heading(file: str, findings: int) -> str:
+    return style(f"{printable(file)} ({counted(findings, 'finding')})", bold=True, underline=True)
 
 
 def paragraph(checked: Checked, width: int | None = None, lines: SourceLines | None = None) -> str:
