@@ -117,6 +117,7 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "certificates.issuerRef.kind": ("certificates.issuerRef.kind=Issuer",),
     "certificates.issuerRef.group": ("certificates.issuerRef.group=issuers.example",),
     "audit.enabled": ("audit.enabled=false",),
+    "audit.reports": ("audit.reports=true",),
     "imageVerification.enabled": ("imageVerification.enabled=true",),
     "imageVerification.secrets": ('imageVerification.secrets:=["release-key"]',),
     "imageVerification.pullSecrets": ('imageVerification.pullSecrets:=["registry-login"]',),

@@ -112,12 +112,13 @@ def _write(wanted: _Options, sources: Sequence[Source], fixed: Sequence[Fixed], 
 
 def _files(sources: Sequence[Source], fixed: Sequence[Fixed], problems: list[Problem]) -> Iterator[_File]:
     """The files, each with its documents replaced by the fixed ones; one that cannot be changed becomes a problem."""
-    names = set()
+    known = set()
     for name, group in groupby(zip(sources, fixed, strict=True), key=lambda pair: pair[0].file):
         pieces = [(source.text, one.text) for source, one in group]
-        if name in names:  # named again, by a folder and by itself
+        file = Path(name).resolve()
+        if file in known:  # named again, by a folder and by itself, or by a link
             continue
-        names.add(name)
+        known.add(file)
         content = "".join(before for before, _ in pieces).encode() if name == STDIN else Path(name).read_bytes()
         try:
             after = with_pieces(content.decode(), pieces).encode()

@@ -184,6 +184,14 @@ def test_kubectl_makes_the_same_objects_of_the_kustomization(file: Path) -> None
     assert objects == [one for one in yaml.safe_load_all(AFTER) if one]
 
 
+@pytest.mark.parametrize("option", ["--write", "--diff"])
+def test_a_file_that_a_link_names_too_is_changed_once(option: str, file: Path) -> None:
+    (file.parent / "link.yaml").symlink_to(file)
+    result = sekisho("fix", *RESTRICTED, option, file.parent)
+    assert (result.exit_code, result.stderr.partition(" file")[0]) == (0, "1 of 2")
+    assert (file.parent / "link.yaml").is_symlink()
+
+
 def test_a_file_in_utf_16_is_an_error_and_stays_as_it_is(file: Path) -> None:
     content = BAD_POD.encode("utf-16")
     file.write_bytes(content)
