@@ -277,8 +277,11 @@ def _decode_any(body: bytes) -> Review:
     if not _is_review(envelope):
         raise MalformedReviewError(f"expected kind {KIND} of {API_VERSION}, found another kind or version")
     request = envelope.request
-    if request.is_custom and (custom := _decode_custom(body)) is not None:
-        return custom
+    return (_decode_custom(body) if request.is_custom else None) or _checked(request, body)
+
+
+def _checked(request: Review, body: bytes) -> Review:
+    """The review with `defect` or `is_unchanged` if its object is over a bound or cannot be judged."""
     if request.operation not in ("DELETE", "CONNECT"):
         # Before the search for duplicate keys, which takes far longer and holds up all threads.
         request = _within_bounds(request, body)
@@ -329,6 +332,8 @@ def _decode_custom(body: bytes) -> Review | None:
     head = {name: getattr(request, name) for name in RequestHead.__struct_fields__}
     if not (_is_review(envelope) and Review(**head).is_custom):
         return None
+    if excess := row_excess(body):
+        return Review(**(head | {"operation": ""}), defect=excess)
     try:
         deny_duplicates(body)
         described = _metadata_decoder.decode(request.object)
