@@ -116,6 +116,11 @@ NOTHING: dict[str, tuple[dict[str, Any], str]] = {
         constraint("K8sRequiredLabels", {"labels": [{"key": "a"}]}, match={"kinds": [{"kinds": ["Namespace"]}]}),
         "it is about Namespace",
     ),
+    "all objects of a group without pods": (
+        constraint("K8sImageDigests", match={"kinds": [{"apiGroups": ["apps"], "kinds": ["*"]}]}),
+        "it is about * of apps",
+    ),
+    "no parameters": (constraint("K8sAllowedRepos"), "it requires nothing of pods"),
     "an unknown kind": (constraint("K8sMyOwnRule"), "no control of ours does what its template does"),
     "a part of match": (constraint("K8sImageDigests", match={"name": "web-*"}), "match by name"),
     "a scoped action": (constraint("K8sImageDigests", enforcementAction="scoped"), "its enforcementAction scoped"),

@@ -169,6 +169,19 @@ def test_a_control_that_two_rules_set_otherwise_is_in_two_policies() -> None:
     assert [one.name for one in translation.objects] == ["p", "p-2"]
 
 
+def test_two_lists_of_which_one_is_enough_are_never_joined() -> None:
+    probes = [
+        [{"key": name, "operator": "AllNotIn", "value": "{{ element.keys(@)[] }}"} for name in pair]
+        for pair in (("livenessProbe", "startupProbe"), ("readinessProbe", "startupProbe"))
+    ]
+    rules = [
+        {"validate": {"foreach": [{"list": "request.object.spec.containers[]", "deny": {"conditions": {"all": one}}}]}}
+        for one in probes
+    ]
+    written = [spec["controls"]["probes"]["anyOf"] for spec in specs(translated(policy(*rules)))]
+    assert written == [["livenessProbe", "startupProbe"], ["readinessProbe", "startupProbe"]]
+
+
 def test_a_standard_is_never_replaced_by_the_controls_of_another_rule() -> None:
     standard = {"validate": {"podSecurity": {"level": "restricted"}}}
     translation = translated(policy(standard, every({"=(securityContext)": {"=(privileged)": "false"}})))
@@ -266,6 +279,17 @@ NOT_TRANSLATED: dict[str, dict[str, Any]] = {
     "is not a field of the pod": denied_if({"key": "{{ images.*.tag }}", "operator": "AnyIn", "value": ["latest"]}),
     "is one image or begins other registries": every({"image": "registry.example.com*"}),
     "it denies everything": {"validate": {"deny": {}}},
+    "it requires nothing": pattern({}),
+    "any and all together": {
+        "validate": {
+            "deny": {
+                "conditions": {name: [{"key": "a", "operator": "Equals", "value": "b"}] for name in ("any", "all")}
+            }
+        }
+    },
+    "have the wildcard ?": denied_if(
+        {"key": "{{ request.object.spec.priorityClassName || '' }}", "operator": "AnyIn", "value": ["high-?"]}
+    ),
     "other operations than creating pods": {
         "match": {"any": [{"resources": {"kinds": ["Pod"], "operations": ["DELETE"]}}]},
         **every({"=(securityContext)": {"=(privileged)": "false"}}),

@@ -74,7 +74,7 @@ def translate_constraint(place: Place, constraint: Mapping[str, Any], until: str
 
 def _match(match: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The pods that a constraint is about, and why ours cannot name them."""
-    kinds = {str(kind) for one in match.get("kinds") or () for kind in one.get("kinds") or ()}
+    kinds = {_kind(kind, one) for one in match.get("kinds") or () for kind in one.get("kinds") or ()}
     translated: dict[str, Any] = {}
     reasons = []
     if kinds and not kinds & {"Pod", "*"}:
@@ -89,6 +89,12 @@ def _match(match: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         elif key not in ("kinds", "scope", "source", *names) and value:
             reasons.append(f"match by {key} cannot be said in ours")
     return translated, reasons
+
+
+def _kind(kind: Any, rule: Mapping[str, Any]) -> str:
+    """A kind of match, with its group if pods cannot be in it."""
+    groups = rule.get("apiGroups") or ("*",)
+    return str(kind) if {"", "*"} & set(groups) or kind != "*" else f"* of {', '.join(map(str, groups))}"
 
 
 def _exempt(place: Place, images: Any, parts: tuple[Part, ...], notes: list[Note]) -> Iterator[Waived]:

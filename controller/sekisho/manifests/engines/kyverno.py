@@ -98,7 +98,7 @@ def _rule(place: Place, rule: Mapping[str, Any], policy: Mapping[str, Any], note
     notes += [place.note(Difference.NOT_TRANSLATED, f"{one.reason}{_DENIED_TOO}", *one.path) for one in scope.problems]
     pieces = _pieces(place, rule, scope)
     if pieces.is_empty:
-        notes += pieces.notes
+        notes += pieces.notes or (place.note(Difference.NOT_TRANSLATED, "it requires nothing of pods", "validate"),)
         return
     for enforcement, narrowed in _enforcements(rule, policy):
         for match in scope.matches:

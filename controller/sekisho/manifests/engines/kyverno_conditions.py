@@ -49,6 +49,9 @@ def deny_requirements(conditions: Any, path: Path, targets: Targets | None = Non
     if isinstance(conditions, list):
         yield from _together(conditions, path, targets)
         return
+    if len([key for key in ("any", "all") if (conditions or {}).get(key)]) > 1:
+        yield Unreadable("any and all together", path)
+        return
     for key, below in (conditions or {}).items():
         if key == "any":
             for index, condition in enumerate(below):
@@ -152,12 +155,10 @@ def _compared(field: str, targets: Targets, operator: str, value: Any, default: 
 def _values(value: Any) -> Requirement | Unreadable:
     if isinstance(value, list):
         texts = tuple(str(one).lower() if isinstance(one, bool) else str(one) for one in value)
-        return Unreadable("its values are computed") if any("{{" in one for one in texts) else _listed(texts)
+        if any("{{" in one or "?" in one for one in texts):
+            return Unreadable("its values are computed, or have the wildcard ?")
+        return Requirement("", Test.IN, texts)
     return value_test(value) if "{{" not in str(value) else Unreadable("its value is computed")
-
-
-def _listed(texts: tuple[str, ...]) -> Requirement:
-    return Requirement("", Test.IN, texts)
 
 
 def _located(path: str, targets: Targets | None) -> tuple[str, Targets] | None:

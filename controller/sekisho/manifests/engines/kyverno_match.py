@@ -145,9 +145,9 @@ def _exclude(one: Mapping[str, Any], excluded: dict[str, Any]) -> bool:
         return False
     resources = {key: value for key, value in (one.get("resources") or {}).items() if key not in _IGNORED and value}
     others = {key: value for key, value in one.items() if key != "resources" and value}
-    if set(resources) == {"namespaces"} and not others:
+    if set(resources) == {"namespaces"} and not others and "?" not in str(resources["namespaces"]):
         excluded.setdefault("excludeNamespaces", []).extend(map(str, resources["namespaces"]))
-        return not any("?" in str(item) for item in resources["namespaces"])
+        return True
     if len(resources) == 1 and not others:
         [(key, selector)] = resources.items()
         negated = _negated(selector) if key in ("selector", "namespaceSelector") else None

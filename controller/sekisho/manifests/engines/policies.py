@@ -24,7 +24,7 @@ _PINNED: Final = frozenset(("allowPrivilegeEscalation", "capabilities", "runAsNo
 _PINNED_COMMENT: Final = (
     "Controls are those of v1.24, because later ones exempt pods for Windows and some with a user namespace."
 )
-_ADDITIVE: Final = ("denied", "forbidden", "required", "max", "min", "further", "anyOf")
+_ADDITIVE: Final = ("denied", "forbidden", "required", "max", "min", "further")
 """Beginnings of parameters whose lists restrict more, the longer they are."""
 
 

@@ -86,9 +86,10 @@ def _guarded(manifest: Manifest, translate_at: Callable[[Place], Translation]) -
     namespace = f"{metadata.get('namespace') or 'default'}/" if manifest.kind == "Policy" else ""
     place = Place(manifest.document, manifest.at, f"{manifest.kind} {namespace}{metadata.get('name')}")
     try:
-        return translate_at(place)
+        translation = translate_at(place)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return _listed(place, f"it is not a valid {manifest.kind}: {type(error).__name__} {error}")
+    return translation if translation.objects or translation.notes else _listed(place, "it requires nothing of pods")
 
 
 def _with_unique_names(translations: Iterable[Translation], taken: set[tuple[str, str, str]]) -> Iterator[Translation]:
