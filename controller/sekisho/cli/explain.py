@@ -10,15 +10,17 @@ from click import style
 
 from sekisho.admission import NOT_VERIFIED, UnjudgedError
 from sekisho.cli import options
-from sekisho.cli.reports.wording import VERDICTS, headline, waived_by
+from sekisho.cli.reports.wording import VERDICTS, headline, notes_on_files, waived_by
 from sekisho.cli.terminal import write
 from sekisho.findings import printable
 from sekisho.manifests import (
+    Checks,
     ControlResult,
     Explanation,
     JudgedObject,
     Manifest,
     Namespaces,
+    Sources,
     read_objects,
     read_sources,
     unjudged,
@@ -39,6 +41,7 @@ from sekisho.policies import Policy, Problem
 @options.namespace_labels
 @options.context_dir
 @options.exclude_namespaces
+@options.exclude
 @options.pod_templates
 def explain(
     path: Path,
@@ -48,6 +51,7 @@ def explain(
     labels_file: Path | None,
     context_dir: Path | None,
     exempt: tuple[str, ...],
+    exclude: tuple[str, ...],
     pod_templates: tuple[str, ...],
 ) -> None:
     """Explain how each policy applies to a pod or a workload.
@@ -55,11 +59,12 @@ def explain(
     For each policy: whether it matches the pod, and if not, which condition failed; the defaults that it sets; and the
     result of each of its controls. FILE holds manifests; - reads them from standard input.
     """
-    sources = read_sources([path], options.standard_input())
+    sources = read_sources([path], options.standard_input(), exclude=exclude)
     policies = options.load_policies(policy_paths, standard, context_dir, sources.texts)
     context = options.context_sources(context_dir)
     namespaces = options.known_namespaces(labels_file, (*context, *sources.texts), namespace, exempt=exempt)
     problems = list(sources.problems)
+    _note_passed_over(sources)
     explained = 0
     for judged in read_objects(sources.texts, namespace, options.pod_kinds(pod_templates)):
         if isinstance(judged, Problem):
@@ -81,6 +86,11 @@ def explain(
         problems.append(Problem(str(path), "holds no pods and no workloads"))
     options.report(problems)
     sys.exit(2 if problems else 0)
+
+
+def _note_passed_over(sources: Sources) -> None:
+    for note in notes_on_files(Checks(files=sources.passed_over)):
+        click.echo(f"note: {printable(note)}", err=True)
 
 
 def _lines(judged: JudgedObject, policies: Sequence[Policy], namespaces: Namespaces) -> Iterator[str]:

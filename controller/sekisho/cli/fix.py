@@ -14,11 +14,11 @@ from sekisho.cli import options
 from sekisho.cli.cores import without_collecting
 from sekisho.cli.judging_options import JudgingOptions, judging_options
 from sekisho.cli.reports.text import paragraph
-from sekisho.cli.reports.wording import counted, unknown_labels
+from sekisho.cli.reports.wording import counted, notes_on_files, unknown_labels
 from sekisho.cli.terminal import replace_file, write
 from sekisho.documents import with_pieces
 from sekisho.findings import printable
-from sekisho.manifests import Fixed, Source, fix_source, read_sources
+from sekisho.manifests import Checks, Fixed, Source, fix_source, read_sources
 from sekisho.manifests.kustomize import kustomization, without_name
 from sekisho.manifests.sources import STDIN
 from sekisho.policies import PolicySet, Problem
@@ -82,7 +82,10 @@ def fix(**values: Any) -> None:
     unfixed = [checked for document in fixed for checked in document.unfixed]
     for checked in unfixed:
         write(f"{paragraph(checked)}\n", sys.stderr)
-    for note in unknown_labels(objects, namespaces.read_as_unknown):
+    for note in (
+        *notes_on_files(Checks(files=sources.passed_over)),
+        *unknown_labels(objects, namespaces.read_as_unknown),
+    ):
         click.echo(f"note: {printable(note)}", err=True)
     options.report(problems)
     sys.exit(2 if problems else 1 if any(checked.is_denied for checked in unfixed) else 0)

@@ -192,6 +192,17 @@ def test_a_file_that_a_link_names_too_is_changed_once(option: str, file: Path) -
     assert (file.parent / "link.yaml").is_symlink()
 
 
+@pytest.mark.parametrize("command", ["fix", "explain"])
+def test_templates_that_are_passed_over_are_named(command: str, file: Path) -> None:
+    (file.parent / "templates").mkdir()
+    (file.parent / "Chart.yaml").write_text("name: web\n")
+    (file.parent / "templates/pod.yaml").write_text(BAD_POD)
+    result = sekisho(command, "--standard", "baseline", file.parent)
+    assert "note: passed over 1 Helm template: " in result.stderr
+    left_out = sekisho(command, "--standard", "baseline", "--exclude", "templates", file.parent)
+    assert "note: passed over 1 file that --exclude names: " in left_out.stderr
+
+
 def test_a_file_in_utf_16_is_an_error_and_stays_as_it_is(file: Path) -> None:
     content = BAD_POD.encode("utf-16")
     file.write_bytes(content)
