@@ -682,7 +682,7 @@ def pod_template(workload: Workload, group: str, kind: str) -> Pod | None:
 
     group, kind: those of the workload, which must be in POD_TEMPLATES.
 
-    The pod's controller is the workload, or what the workload comes from itself.
+    The pod's controller is the workload.
     """
     template = _template(workload, group, kind)
     return None if template is None else made_by(template, kind, workload.metadata)
@@ -690,9 +690,8 @@ def pod_template(workload: Workload, group: str, kind: str) -> Pod | None:
 
 def made_by(template: Pod, kind: str, meta: ObjectMeta) -> Pod:
     """A pod template as the pod that the object with it creates; kind and meta are the object's."""
-    owner = controller_of(meta.owner_references) or OwnerReference(
-        kind=kind, name=meta.name or f"{meta.generate_name or ''}…", controller=True
-    )
+    # Never what that object comes from: pods do not show it, so nothing may be judged by it.
+    owner = OwnerReference(kind=kind, name=meta.name or f"{meta.generate_name or ''}…", controller=True)
     return replace(template, metadata=replace(template.metadata, owner_references=[owner]))
 
 

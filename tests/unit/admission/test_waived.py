@@ -269,6 +269,21 @@ def test_a_template_is_waived_by_the_name_of_its_object_as_its_pods_are(name: st
     assert admits(replicas, RESTRICTED, only) is is_exempt
 
 
+@pytest.mark.parametrize(("name", "is_exempt"), [("agent-28374650", True), ("manual", False)])
+def test_a_job_of_a_cron_job_is_waived_by_the_name_of_the_cron_job_as_its_pods_are(
+    name: str, *, is_exempt: bool
+) -> None:
+    """The pods of one that was made by hand, by kubectl create job --from, show only its own name."""
+    only = waiver(match={"names": ["agent"]})
+    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "agent", "uid": "u", "controller": True}
+    metadata = {"name": name, "ownerReferences": [owner]}
+    job = {"metadata": metadata, "spec": {"template": restricted_pod(privileged())}}
+    kind = {"group": "batch", "version": "v1", "kind": "Job"}
+    outcome = answered(job, RESTRICTED, only, kind=kind, resource={**kind, "resource": "jobs"})
+    assert bool(outcome.waived) is is_exempt
+    assert admits(owned("Job", name), RESTRICTED, only) is is_exempt
+
+
 def test_two_waivers_never_combine_the_name_of_one_with_the_value_of_the_other() -> None:
     by_name = waiver("a", controls=["hostPorts"], match={"names": ["agent"]}, values=["1"])
     by_value = waiver("b", **(HOST_PORTS | {"match": {"names": ["other"]}}))
