@@ -328,7 +328,7 @@ def _drop_more(patch: PatchOfDefaults, ref: ContainerRef, default: Default) -> N
     # Runtimes drop a capability by its name after they add it, so the default would override what is written.
     by_name = {name.upper().removeprefix("CAP_") for name in added}
     missing = [name for name in default.value["drop"] if name not in (dropped or ()) and name not in by_name]
-    if not missing or "ALL" in by_name:
+    if not missing or "ALL" in by_name or "ALL" in (dropped or ()):
         return
     path = (*ref.path, "securityContext", "capabilities", "drop")
     if dropped is None:

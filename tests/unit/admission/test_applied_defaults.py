@@ -326,6 +326,7 @@ def test_capability_that_a_container_adds_is_not_dropped(added: str) -> None:
     assert dropped({"add": ["CHOWN"]}) == ["KILL", "MKNOD"]
     assert dropped({"add": [added, "MKNOD"]}) == []
     assert dropped({"add": ["ALL"]}) == []
+    assert dropped({"drop": ["ALL"]}) == ["ALL"]  # which drops the others already
 
 
 def test_all_is_dropped_beside_what_a_container_adds() -> None:
