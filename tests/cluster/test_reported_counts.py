@@ -107,7 +107,8 @@ def test_pod_says_which_waiver_exempts_it_whatever_its_user_wrote(
 ) -> None:
     apply_policy(cluster, namespace)
     wait_enforced(cluster, namespace)
-    assert "privileged" in verdict(kubectl, {**BAD_POD, **FORGED})
+    forged = {**BAD_POD, "metadata": {"name": "forged", **FORGED["metadata"]}}
+    assert "privileged" in verdict(kubectl, forged)
     name = waiver(kubectl, namespace, days=30)
     wait_for(kubectl, "Active", f"policywaiver/{name}")
     value = json.dumps({name: ["privileged"]}, separators=(",", ":"))
