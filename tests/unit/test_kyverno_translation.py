@@ -376,6 +376,13 @@ def test_an_exclusion_that_match_cannot_say_becomes_a_waiver() -> None:
     }
 
 
+def test_a_waiver_by_name_is_listed_as_looser_because_it_exempts_the_pods_of_workloads() -> None:
+    excluded = {"any": [{"resources": {"names": ["agent"]}}]}
+    translation = translated(policy({**every({"image": "a.example.com/*"}), "exclude": excluded}))
+    assert any("pods of a workload with that name" in one for one in listed(translation, Difference.LOOSER))
+    assert translation.objects[1].comment == ("Looser: pods of a workload with that name are exempt too.",)
+
+
 def test_without_an_end_an_exclusion_is_listed_and_the_policy_denies_its_pods() -> None:
     resources = {"namespaces": ["tools"], "names": ["agent-*"]}
     rule = {**every({"image": "a.example.com/*"}), "exclude": {"any": [{"resources": resources}]}}

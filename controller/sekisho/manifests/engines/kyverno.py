@@ -19,7 +19,7 @@ from sekisho.manifests.engines.kyverno_pod_security import PodSecurity, pod_secu
 from sekisho.manifests.engines.policies import Drafted, Pieces, write_policies
 from sekisho.manifests.engines.requirements import Requirement, Unreadable
 from sekisho.manifests.engines.results import Difference, Note, Place, Translation
-from sekisho.manifests.engines.waivers import Waived
+from sekisho.manifests.engines.waivers import BY_NAME, Waived
 
 _ENFORCEMENTS: Final = {"enforce": "Deny", "audit": "Audit"}
 _AUTOGEN: Final = "pod-policies.kyverno.io/autogen-controllers"
@@ -202,7 +202,10 @@ def _combined(match: Mapping[str, Any], narrowed: Mapping[str, Any]) -> dict[str
 
 
 def _waived(exclusions: Iterable[Exclusion]) -> tuple[Waived, ...]:
-    return tuple(Waived((), one.match, "excluded in Kyverno") for one in exclusions)
+    return tuple(
+        Waived((), one.match, "excluded in Kyverno", (), (BY_NAME,) if "names" in one.match else ())
+        for one in exclusions
+    )
 
 
 def _pieces(place: Place, rule: Mapping[str, Any], scope: Scope) -> Pieces:

@@ -22,10 +22,9 @@ from sekisho.manifests.engines.results import (
     Written,
     looser,
 )
-from sekisho.manifests.engines.waivers import NEEDS_END, Waived, waiver
+from sekisho.manifests.engines.waivers import BY_NAME, NEEDS_END, Waived, waiver
 
 _KNOWN: Final = frozenset(("background", "exceptions", "match", "podSecurity"))
-_BY_NAME: Final = looser("pods of a workload with that name are exempt too")
 _OF_WORKLOADS: Final = looser("pods without a workload are exempt too")
 
 
@@ -80,7 +79,7 @@ def _exempt(place: Place, spec: Mapping[str, Any], reason: str, notes: list[Note
             text = "what it matches cannot be said in a waiver"
             notes.append(place.note(Difference.NOT_TRANSLATED, text, "spec", *path))
             continue
-        remarks = ((_BY_NAME,) if "names" in match else ()) + (() if is_about_pods(one) else (_OF_WORKLOADS,))
+        remarks = ((BY_NAME,) if "names" in match else ()) + (() if is_about_pods(one) else (_OF_WORKLOADS,))
         if "podSecurity" not in spec:
             yield Waived((), match, reason, (), remarks)
         for waived in controls:

@@ -5,9 +5,11 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from sekisho.manifests.engines.results import Remark, Written, own_object
+from sekisho.manifests.engines.results import Remark, Written, looser, own_object
 
 NEEDS_END: Final = "a waiver needs an end: give one with --waivers-until"
+
+BY_NAME: Final = looser("pods of a workload with that name are exempt too")
 
 
 class Waived(Struct, frozen=True):
