@@ -98,7 +98,7 @@ def plane(bare_plane: ControlPlane) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def installed(plane: ControlPlane) -> Iterator[Installer]:
-    """Installs the floor of policies, and removes it after the test."""
+    """Installs the floor of policies, removes it after the test, and waits until the API server no longer uses it."""
     paths: list[str] = []
 
     def install_floor(policies: Sequence[Policy], *actions: str) -> list[str]:
@@ -108,6 +108,7 @@ def installed(plane: ControlPlane) -> Iterator[Installer]:
     yield install_floor
     for path in reversed(paths):
         plane.call("DELETE", path)
+    wait_until(lambda: create(plane, PRIVILEGED)[0] == 201 and not warned(plane, PRIVILEGED), SOON, "the floor is gone")
 
 
 def create(plane: ControlPlane, spec: Json, namespace: str = "shop", **metadata: Any) -> tuple[int, str]:

@@ -58,6 +58,7 @@ def plane(bare_plane: ControlPlane) -> Iterator[ControlPlane]:
     yield bare_plane
     for one in reversed(floor_for(POLICIES).objects):
         bare_plane.call("DELETE", path_of(one))
+    wait_until(lambda: not images_denied_by_floor(bare_plane, "default", {"a": "Nginx"}), SOON, "the floor is gone")
 
 
 def test_floor_and_engine_agree_on_every_image_reference(plane: ControlPlane) -> None:
