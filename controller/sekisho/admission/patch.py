@@ -92,7 +92,7 @@ def with_defaults(pod: Pod, filled: Filled) -> Pod:
     """The pod with its defaults applied."""
     if not filled.operations:
         return pod
-    root = msgspec.to_builtins(pod)
+    root = msgspec.json.decode(msgspec.json.encode(pod))  # some fields of a pod may still be JSON
     for operation in filled.operations:
         *above, last = (part.replace("~1", "/").replace("~0", "~") for part in operation.path[1:].split("/"))
         target: Any = root

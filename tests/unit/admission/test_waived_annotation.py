@@ -101,6 +101,29 @@ def test_pod_is_judged_with_its_defaults() -> None:
     assert created == {WAIVED: '{"w":["allowPrivilegeEscalation"]}'}  # the waiver also exempts from the default
 
 
+def test_pod_as_the_api_server_writes_it_is_judged_with_its_defaults() -> None:
+    written = {
+        "name": "app",
+        "image": "x",
+        "env": [{"name": "A", "value": "b"}],
+        "securityContext": {"privileged": True},
+    }
+    pod = {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": {"name": "p"},
+        "spec": {"containers": [written]},
+        "status": {},
+    }
+    defaults = policy("defaults", podSecurityStandard={"level": "restricted"}, defaults={"profile": "restricted"})
+    body = review_body(pod)
+    assert type(admission.decode(body).object).__name__ == "WirePod"
+    outcome = admission.mutate(
+        admission.decode(body), PolicySet.of([defaults, waiver(policies=["defaults"])]), {}, lambda: BEFORE
+    )
+    assert outcome.decision is Decision.PATCH
+
+
 def test_both_annotations_are_written_together() -> None:
     policies = defaulting({"hostPorts": {}}), waiver(controls=["hostPorts"])
     port = {"containerPort": 80, "hostPort": 80}
