@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -17,6 +17,7 @@ from sekisho.admission import (
     Context,
     Evaluation,
     Form,
+    ManyFindingsError,
     NamespaceObjects,
     UnjudgedError,
     Violation,
@@ -43,6 +44,10 @@ from sekisho.policies import Enforcement, Plan, PolicySet
 
 MAX_LINKS: Final = 4
 """Objects between a pod and its owner."""
+_MAX_QUICK_PRODUCT: Final = 1_500_000
+"""Bytes of an object times the cost of its policies, of a pod that is judged at once; about 10 ns each, 30 at worst."""
+_MAX_QUICK_FINDINGS: Final = 1000
+"""Of such a pod; with more it is judged again, with time checks."""
 MAX_PLANS: Final = 4096
 """Plans of which it is remembered which policies they have."""
 
@@ -191,7 +196,7 @@ class Audit:
         _check_size(template, raw)
         owner = Owner(namespace, kind.name, meta.name or "", kind.api_version)
         creator = creator_of(kind.api_version, kind.name)
-        denial = self._created_again(template, namespace, creator, check_time, meta.annotations)
+        denial = self._created_again(template, namespace, creator, len(raw), check_time, meta.annotations)
         if denial is None:
             return
         path = POD_TEMPLATES[kind.group, kind.name]
@@ -213,11 +218,11 @@ class Audit:
         controller = stored_controller_of(pod.metadata.owner_references)
         creator = creator_of(controller.api_version, controller.kind) if controller is not None else None
         running = _as_requested(pod)
-        evaluation = self._evaluate(running, namespace, creator, Form.POD, check_time)
+        evaluation = self._evaluate(running, namespace, creator, Form.POD, len(raw), check_time)
         if evaluation is None:
             return
         # What a pod of a template would get when it is created again is counted once, by the template.
-        denial = self._created_again(running, namespace, creator, check_time) if audited is None else None
+        denial = self._created_again(running, namespace, creator, len(raw), check_time) if audited is None else None
         self._pods += 1
         titles = self._titles_of(evaluation.plan)
         self._pods_by_policies[titles] = self._pods_by_policies.get(titles, 0) + 1
@@ -265,6 +270,7 @@ class Audit:
         pod: Pod,
         namespace: str,
         creator: Creator | None,
+        size: int,
         check_time: CheckTime | None,
         annotations: Mapping[str, str] | None = None,
     ) -> _Denial | None:
@@ -272,7 +278,7 @@ class Audit:
         if pod.spec.ephemeral_containers:
             pod = replace(pod, spec=replace(pod.spec, ephemeral_containers=None))
         # As a manifest: the API server and the defaults of policies fill in a new pod what this one does not set.
-        evaluation = self._evaluate(pod, namespace, creator, Form.MANIFEST, check_time, annotations)
+        evaluation = self._evaluate(pod, namespace, creator, Form.MANIFEST, size, check_time, annotations)
         if evaluation is None:
             return None
         self._has_unverified |= NOT_VERIFIED in evaluation.notes
@@ -291,10 +297,14 @@ class Audit:
         namespace: str,
         creator: Creator | None,
         form: Form,
+        size: int,
         check_time: CheckTime | None,
         annotations: Mapping[str, str] | None = None,
     ) -> Evaluation | None:
-        """Judge a pod; None in a namespace that is not known. Raises UnjudgedError."""
+        """Judge a pod; None in a namespace that is not known. Raises UnjudgedError.
+
+        size: of the object that it is from. The time is not checked while a small one is judged, which takes as long.
+        """
         around = self._around
         labels = around.labels_of(namespace) if self._policies.needs_labels else None
         if labels is None and self._policies.needs_labels:
@@ -307,6 +317,11 @@ class Audit:
             objects=around.objects_of(namespace, pod),
             check_time=check_time,
         )
+        plan = self._policies.plan(namespace, labels, pod, creator)
+        if size * plan.cost <= _MAX_QUICK_PRODUCT and not self._policies.waivers_in(namespace):
+            with suppress(ManyFindingsError):
+                quick = replace(context, check_time=None, max_findings=_MAX_QUICK_FINDINGS)
+                return evaluate(pod, quick, form=form, subject=creator, annotations=annotations)
         return evaluate(pod, context, form=form, subject=creator, annotations=annotations)
 
     def _titles_of(self, plan: Plan) -> tuple[str, ...]:
