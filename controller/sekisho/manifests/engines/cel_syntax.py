@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
+from sekisho.errors import SekishoError
+
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<text>'[^'\\]*'|"[^"\\]*")|(?P<number>\d+)|(?P<name>[A-Za-z_]\w*)"""
     r"|(?P<operator>&&|\|\||==|!=|<=|>=|\.\?|\[\?|[-+<>!()\[\].,?:]))"
@@ -20,7 +22,7 @@ MAX_NODES: Final = 2000
 """Parts of an expression after its variables were substituted."""
 
 
-class CelError(ValueError):
+class CelError(SekishoError, ValueError):
     """An expression that cannot be read."""
 
 

@@ -7,10 +7,11 @@ So trying its constants and one other value shows what it says, however it is wr
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from sekisho.errors import SekishoError
 from sekisho.manifests.engines.cel_syntax import BOTH, NO_TARGET, CelError, Node
 
 
-class MissingError(Exception):
+class MissingError(SekishoError):
     """A field that is not set was read."""
 
 
